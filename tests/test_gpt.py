@@ -222,3 +222,8 @@ def test_examples_and_model_are_doors_to_the_same_rooms():
     code = ("import flops_fit.examples, sys; assert 'torch' not in sys.modules; from flops_fit.examples import GPT, PythonCorpus; "
             "from flops_fit.model import GPT as same, create_model_for_scaling; assert GPT is same; assert 'GPTConfig' in dir(flops_fit.examples)")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("token", [64, -1])
+def test_tokens_outside_the_vocabulary_are_named(token):
+    with pytest.raises(ValueError, match="knows 0 to 63.*vocab_size"): build()(torch.tensor([[1, token]]))

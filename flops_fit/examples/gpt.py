@@ -210,7 +210,10 @@ class GPT(nn.Module):
         if end > self.config.max_seq_len:
             raise ValueError(f"GPT: {end} tokens do not fit the context of {self.config.max_seq_len}; shorten the sequences or raise max_seq_len")
         cos, sin = self.rope(end - start, start)
-        x = self.embed(input_ids)
+        try: x = self.embed(input_ids)
+        except IndexError:
+            raise ValueError(f"GPT: the tokens run from {input_ids.min()} to {input_ids.max()}, but the model knows 0 to {self.config.vocab_size - 1}; "
+                             "set vocab_size to the tokenizer's") from None
         for i, block in enumerate(self.blocks):
             if self.config.gradient_checkpointing and self.training and torch.is_grad_enabled():
                 x = checkpoint(block, x, cos, sin, use_reentrant=False)
