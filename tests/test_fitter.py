@@ -1,0 +1,224 @@
+"Fits: recovery, robustness, constraints, refusals, warnings, and that what is saved comes back."
+import json
+import numpy as np, pandas as pd, pytest
+from hypothesis import given, settings, strategies as st
+from flops_fit.fitter import FitError, LawFit, fit_envelope, fit_isoflop, fit_parametric, fit_power_law
+from flops_fit.laws import CHINCHILLA, COUPLED, DATA_CONSTRAINED, KAPLAN, Law
+
+truth = dict(E=1.8, A=480., B=2100., alpha=.35, beta=.37)
+
+
+def grid(n_budgets=5, n_sizes=9, width=6, top=1e21):
+    "N, D of an isoFLOP design around the optimum of `truth`"
+    C = np.repeat(np.geomspace(top/1e3, top, n_budgets), n_sizes)
+    N = np.exp(CHINCHILLA.best_on_budget(CHINCHILLA.work(truth)[None], np.log(C))[0][0])*np.tile(np.geomspace(1/width, width, n_sizes), n_budgets)
+    return N, C/6/N
+
+
+def noisy(sigma=.005, seed=0, **kw):
+    N, D = grid(**kw)
+    return N, D, CHINCHILLA(N, D, **truth)*np.exp(sigma*np.random.default_rng(seed).normal(size=len(N)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(E=st.floats(.3, 3), A=st.floats(50, 5e3), B=st.floats(50, 5e3), alpha=st.floats(.15, .6), beta=st.floats(.15, .6))
+def test_recovers_chinchilla_without_noise(E, A, B, alpha, beta):
+    p = dict(E=E, A=A, B=B, alpha=alpha, beta=beta)
+    N, D = grid(width=10)
+    got = fit_parametric(N, D, CHINCHILLA(N, D, **p)).params
+    for k in p: assert got[k] == pytest.approx(p[k], rel=1e-6), k
+
+
+@pytest.mark.parametrize("objective", ["huber", "log", "linear"])
+def test_every_objective_recovers(objective):
+    N, D = grid()
+    got = fit_parametric(N, D, CHINCHILLA(N, D, **truth), objective=objective).params
+    for k in truth: assert got[k] == pytest.approx(truth[k], rel=1e-6)
+
+
+def test_recovers_other_laws():
+    N, D = grid(width=20)
+    p = dict(A=2000., B=3000., alpha=.3, beta=.25, g=.4)
+    got = fit_parametric(N, D, KAPLAN(N, D, **p), law="kaplan").params
+    assert got["E"] == 0
+    for k in p: assert got[k] == pytest.approx(p[k], rel=1e-6), k
+    U = D/np.tile([1, 1, 3, 9, 30], 9)
+    p = dict(truth, R_D=12., R_N=6.)
+    got = fit_parametric(N, D, DATA_CONSTRAINED(N, D, U, **p), law="data_constrained", unique_tokens=U).params
+    for k in p: assert got[k] == pytest.approx(p[k], rel=1e-6), k
+    mine = Law.from_function(lambda N, D, E, A, alpha, drift: E + A/N**alpha + drift*np.log(D), real=("drift",))
+    p = dict(E=2., A=400., alpha=.3, drift=-.02)
+    got = fit_parametric(N, D, mine(N, D, **p), law=mine).params
+    for k in p: assert got[k] == pytest.approx(p[k], rel=1e-5), k
+
+
+def test_coupled_without_priors_recovers():
+    "The same form as a law without priors: its gradient and starts are enough"
+    from dataclasses import replace
+    N, D = grid(width=20)
+    p = dict(E=1.6, A=300., B=900., alpha=.3, beta=.28, g=.5)
+    got = fit_parametric(N, D, COUPLED(N, D, **p), law=replace(COUPLED, name="free")).params
+    for k in p: assert got[k] == pytest.approx(p[k], rel=1e-6), k
+
+
+def test_diverged_runs_hardly_matter():
+    N, D, loss = noisy()
+    spoiled = loss.copy(); spoiled[[3, 17, 40]] *= [2, 1.4, 3]
+    clean, robust = (fit_parametric(N, D, l).optimum(1e23).optimal_params for l in (loss, spoiled))
+    assert abs(np.log(robust/clean)) < .1
+    assert abs(np.log(fit_parametric(N, D, spoiled, objective="log").optimum(1e23).optimal_params/clean)) > .1
+
+
+def test_fixed_tied_bounded():
+    N, D, loss = noisy()
+    fit = fit_parametric(N, D, loss, fixed={"E": 1.8, "A": 480.}, tied={"beta": "alpha"})
+    assert fit.params["E"] == 1.8 and fit.params["A"] == pytest.approx(480) and fit.params["alpha"] == fit.params["beta"]
+    assert fit.conf_int().loc["a"].tolist() == [.5, .5] and fit.conf_int().loc["E"].tolist() == [1.8, 1.8]
+    fit = fit_parametric(N, D, loss, bounds={"E": (None, 1.5)})
+    assert fit.params["E"] == pytest.approx(1.5) and "at_bound" in [w.code for w in fit.warnings]
+    assert fit_parametric(N, D, loss, fixed={"E": 0}).params["E"] == 0
+
+
+@pytest.mark.parametrize("law", ["chinchilla", "coupled"])
+@pytest.mark.parametrize("method", ["delta", "profile", "bootstrap"])
+def test_intervals_hold_the_estimate(law, method):
+    fit = fit_parametric(*noisy(), law=law)
+    ci = fit.conf_int(method=method, n_boot=300)
+    assert list(ci.columns) == ["lower", "upper"] and set("E A B alpha beta a b".split()) <= set(ci.index)
+    assert ("g" in ci.index) == (law == "coupled")
+    for k, v in fit.params.items(): assert ci.loc[k, "lower"] < v < ci.loc[k, "upper"]
+    wider = fit.conf_int(.99, method, n_boot=300)
+    assert (wider.upper - wider.lower > ci.upper - ci.lower).all()
+
+
+def test_groups_widen():
+    N, D, loss = noisy(0)
+    trunk = np.unique(N.round(-3), return_inverse=True)[1] % 15
+    loss = loss*np.exp(.01*np.random.default_rng(0).normal(size=15))[trunk]
+    width = lambda f: np.ptp(f.conf_int().loc["a"])
+    assert fit_parametric(N, D, loss, groups=trunk).df == 14
+    with pytest.raises(FitError, match="groups"): fit_parametric(N, D, loss, groups=np.zeros(45))
+
+
+def test_loss_se_weighs():
+    N, D = grid()
+    se = np.where(np.arange(45) % 2, .0005, .05)
+    rng = np.random.default_rng(0)
+    err = []
+    for w in (None, se):
+        rng = np.random.default_rng(0)
+        err.append(np.mean([np.log(fit_parametric(N, D, CHINCHILLA(N, D, **truth)*np.exp(se*rng.normal(size=45)), loss_se=w, objective="log").params["alpha"]/.35)**2 for _ in range(8)]))
+    assert err[1] < .5*err[0]
+
+
+def test_optimum_penalty_and_budget_agree():
+    fit = fit_parametric(*noisy())
+    for kw in ({}, dict(unique_tokens=1e10), dict(inference_tokens=1e11)):
+        best = fit.optimum(1e22, **kw)
+        assert best.optimal_params_lower < best.optimal_params < best.optimal_params_upper
+        assert best.expected_loss_lower < best.expected_loss < best.expected_loss_upper
+        assert fit.predict(best.optimal_params, best.optimal_tokens, kw.get("unique_tokens")) == pytest.approx(best.expected_loss, rel=1e-6)
+        assert fit.budget_for(best.expected_loss, **kw).compute == pytest.approx(1e22, rel=2e-3)
+    paid = fit.penalty(1e22, 3)
+    assert paid.penalty == pytest.approx(paid.loss - fit.optimum(1e22).expected_loss) and paid.penalty_lower < paid.penalty < paid.penalty_upper
+    many = fit.optimum([1e21, 1e22])
+    assert many.optimal_params.shape == (2,) and list(many.to_dataframe().target_compute) == [1e21, 1e22]
+    assert isinstance(fit.optimum(1e22).optimal_params, float)
+
+
+def test_predict_frames():
+    fit = fit_parametric(*noisy(), law="coupled")
+    assert isinstance(fit.predict(1e9, 1e10), float)
+    c, p = (fit.predict([1e9, 2e9], 1e11, interval=i) for i in ("confidence", "prediction"))
+    assert list(c.columns) == ["num_params", "num_tokens", "loss", "lower", "upper"]
+    assert ((p.lower < c.lower) & (c.lower < c.loss) & (c.loss < c.upper) & (c.upper < p.upper)).all()
+
+
+@pytest.mark.parametrize("law", ["chinchilla", "coupled"])
+def test_saved_and_loaded(law):
+    fit = fit_parametric(*noisy(), law=law, fixed={"E": 1.7} if law == "chinchilla" else None)
+    again = LawFit.from_dict(json.loads(json.dumps(fit.to_dict())))
+    assert again.params == fit.params and again.optimum(1e23) == fit.optimum(1e23)
+    pd.testing.assert_frame_equal(again.conf_int(method="profile"), fit.conf_int(method="profile"))
+    assert again.summary() == fit.summary() and again._repr_html_() == fit._repr_html_()
+
+
+good = noisy()
+@pytest.mark.parametrize("change, message", [
+    (dict(N=[np.nan, *good[0][1:]]), "N: expected positive, finite"),
+    (dict(D=-good[1]), "D: expected positive"),
+    (dict(loss=[0, *good[2][1:]]), "loss: expected positive"),
+    (dict(N=["big"]*45), "N: expected numbers"),
+    (dict(D=good[1][:7]), "D: expected 45 values"),
+    (dict(N=good[0][:5], D=good[1][:5], loss=good[2][:5]), "more runs than the 5 free"),
+    (dict(N=good[0][:1], D=good[1][:1], loss=good[2][:1]), "several runs, got 1"),
+    (dict(N=good[0].reshape(5, 9)), "one value a run"),
+    (dict(law="chinchila"), "expected a Law or one of"),
+    (dict(law="data_constrained"), "unique_tokens"),
+    (dict(objective="l1"), "objective"),
+    (dict(delta=-1), "delta"),
+    (dict(fixed={"F": 1}), "not parameters"),
+    (dict(fixed={"alpha": 0}), "fixed"),
+    (dict(tied={"beta": "gamma"}), "tied"),
+    (dict(bounds={"E": (2, 1)}), "lower < upper"),
+    (dict(weights=-np.ones(45)), "weights"),
+    (dict(loss_se=np.zeros(45)), "loss_se"),
+    (dict(groups=np.arange(9)), "groups"),
+    (dict(compute=np.zeros(45)), "compute"),
+    (dict(law="coupled", N=good[0][:5], D=good[1][:5], loss=good[2][:5]), "at least 6"),
+])
+def test_refusals_say_why(change, message):
+    with pytest.raises(FitError, match=message): fit_parametric(**{**dict(N=good[0], D=good[1], loss=good[2]), **change})
+
+
+def test_warnings():
+    codes = lambda f: {w.code for w in f.warnings}
+    N, D, loss = good
+    assert "duplicated_rows" in codes(fit_parametric(*(np.r_[v, v[:3]] for v in good)))
+    assert "few_runs" in codes(fit_parametric(N[::5], D[::5], loss[::5]))
+    one = CHINCHILLA(N, 20*N, **truth)*np.exp(.003*np.random.default_rng(0).normal(size=45))
+    assert "rank_deficient" in codes(fit_parametric(N, 20*N, one))
+    assert "few_groups" in codes(fit_parametric(N, D, loss, groups=np.arange(45) % 5))
+    assert not codes(fit_parametric(N, D, loss))
+
+
+@pytest.mark.parametrize("n", [6, 7, 8, 10, 12])
+def test_coupled_with_few_runs(n):
+    N, D, loss = noisy(n_budgets=3, n_sizes=4)
+    pick = np.random.default_rng(n).permutation(12)[:n]
+    fit = fit_parametric(N[pick], D[pick], loss[pick], law="coupled")
+    best = fit.optimum(1e22)
+    assert all(np.isfinite(v) for v in best.values())
+    if n < 12: assert "few_runs" in {w.code for w in fit.warnings}
+
+
+def test_power_laws():
+    x = np.geomspace(1e17, 1e21, 9)
+    fit = fit_power_law(x, 3*x**.5)
+    assert (fit.coefficient_k, fit.exponent_a, fit.l_inf) == (pytest.approx(3, rel=1e-8), pytest.approx(.5, rel=1e-9), 0)
+    fit = fit_power_law(x, 1.7 + 900*x**-.16, floor=True)
+    assert (fit.l_inf, fit.exponent_a) == (pytest.approx(1.7, rel=1e-6), pytest.approx(-.16, rel=1e-6))
+    fit = fit_power_law(x, 1.7 + 900*x**-.16, floor=1.7)
+    assert (fit.l_inf, fit.exponent_a) == (pytest.approx(1.7), pytest.approx(-.16, rel=1e-7))
+    inside = [f.a_ci[0] < .5 < f.a_ci[1] for f in (fit_power_law(x, x**.5*np.exp(.05*np.random.default_rng(i).normal(size=9))) for i in range(100))]
+    assert np.mean(inside) > .88
+    for bad in ((x[:1], x[:1]), (x, -x), (x, x[:3])):
+        with pytest.raises(FitError): fit_power_law(*bad)
+
+
+def test_isoflop_cubic_is_less_biased():
+    N, D = grid(width=10, n_sizes=11)
+    p = dict(E=1.7, A=400., B=900., alpha=.45, beta=.3)
+    C = np.repeat(np.geomspace(1e18, 1e21, 5), 11)
+    best = np.exp(CHINCHILLA.best_on_budget(CHINCHILLA.work(p)[None], np.log(C[::11]))[0][0])
+    N = np.repeat(best, 11)*np.tile(np.geomspace(1/10, 10, 11), len(best)); D = C/6/N
+    off = [np.abs(np.log(fit_isoflop(N, D, CHINCHILLA(N, D, **p), budgets=C, degree=d).minima.num_params/best)).max() for d in (2, 3)]
+    assert off[1] < .5*off[0]
+    with pytest.raises(FitError, match="at least 2"): fit_isoflop(N[:2], D[:2], N[:2])
+
+
+def test_envelope():
+    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e6, 1e8, 16), np.geomspace(1e9, 3e12, 120), indexing="ij"))
+    fit = fit_envelope(n, d, 1.7 + 400/n**.45 + 900/d**.3)
+    assert fit.n_opt.exponent_a == pytest.approx(.4, abs=.05) and fit.n_opt.exponent_a + fit.d_opt.exponent_a == pytest.approx(1, abs=.01)
+    with pytest.raises(FitError): fit_envelope(n[:3], d, d)
