@@ -107,7 +107,7 @@ def _solve(problem, phi, delta, weights, rows, lower, upper, max_iter, tol):
             obj2 = obj_of(r2, rows[live])
         better = obj2 <= obj[live]                     # False for nan
         still = np.abs(obj[live] - obj2) <= tol*obj[live]
-        done = (better & still & (lam[live] < 1)) | (lam[live] > 1e9) | (obj2 <= floor)
+        done = (still & (~better | (lam[live] < 1))) | (lam[live] > 1e9) | (obj2 <= floor)
         k = np.flatnonzero(better)
         phi[live[k]], obj[live[k]], r[k], J[k] = new[k], obj2[k], r2[k], J2[k]
         lam[live] = np.where(better, lam[live]/6, lam[live]*4)
@@ -124,7 +124,7 @@ def solve(
     rows=None,      # (S,) which of the T weightings, deltas and targets each start belongs to (default: its own number)
     lower=-np.inf,  # bounds on phi, (q,)
     upper=np.inf,
-    max_iter=300,
+    max_iter=500,
     tol=1e-11,      # relative change of the objective at which a row is done
     chunk=192,      # rows at a time: their Jacobians should fit in a core's cache
 )->Solution:
