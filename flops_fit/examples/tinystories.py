@@ -163,6 +163,8 @@ class TinyStoriesDataset(torch.utils.data.Dataset):
     @property
     def vocab_size(self): return self.tokenizer.vocab_size if self._about is None else self._about["vocab_size"]
     @property
+    def fingerprint(self): return self._file().stem # the same for the same text and tokenizer
+    @property
     def unique_tokens(self): return len(self)*self.seq_len
     def __len__(self): return len(self._ready()[0])
     def __getitem__(self, i): return tuple(torch.from_numpy(r[i].astype(np.int64)) for r in self._ready())
