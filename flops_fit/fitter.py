@@ -12,6 +12,7 @@ from .laws import CHINCHILLA, LAWS, FitError, FitWarning, Law
 from .solver import Problem, condition, reached, solve
 from .intervals import covariance_root, robust_scale
 from .lawfit import LawFit
+import flops_fit.decisions
 from .curves import PowerLawFit, fit_envelope, fit_isoflop, fit_power_law
 
 # %% ../nbs/04_fitter.ipynb #c5faa4cf
@@ -101,18 +102,20 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
     if starts is None: starts = law.starts(problem.x, problem.y, data["loss"], problem.u)
     live = M.any(1)
     starts = np.clip((np.asarray(starts)[:, live] - c[live])@np.linalg.pinv(M[live]).T, lower, upper)
-    if kind == "huber" and delta is None:
-        phi, obj, share = _from_starts(problem, starts, np.inf, weights, lower, upper)
+    phi, obj, share = _from_starts(problem, starts, np.inf, weights, lower, upper)     # least squares first: from there every delta is near
+    if kind != "huber": delta = np.inf
+    elif delta is None:
         for i in range(3):
             delta = max(1.345*robust_scale(_residuals(problem, phi)[0], q), 1e-12)
-            first = np.r_[phi[None], starts[::3]] if i == 0 else phi[None]
-            phi, obj, again = _from_starts(problem, first, delta, weights, lower, upper)
+            phi, obj, again = _from_starts(problem, np.r_[phi[None], starts[::5]] if i == 0 else phi[None], delta, weights, lower, upper)
             share = min(share, again)
     else:
-        delta = float(delta) if kind == "huber" else np.inf
-        phi, obj, share = _from_starts(problem, starts, delta, weights, lower, upper)
+        delta, d = float(delta), robust_scale(_residuals(problem, phi)[0], q)
+        while (d := d/4) > 2*delta: phi = _from_starts(problem, phi[None], d, weights, lower, upper)[0]  # a tiny delta is nearly least absolute deviations: walk there
+        phi, obj, _ = _from_starts(problem, np.r_[phi[None], starts[::5]], delta, weights, lower, upper)
     r, J = _residuals(problem, phi)
     inside = (phi > lower + 1e-9) & (phi < upper - 1e-9)          # a parameter on its bound has no spread
+    if not inside.any(): raise FitError(f"{law.name}: every free parameter ends on its bound. These runs do not determine this law; fix parameters, or choose another law.")
     root, fit.df = covariance_root(J[inside], r, delta, data.get("weights"), data.get("groups"))
     fit.theta, fit.root = problem.theta(phi[None])[0], M[:, inside]@root
     fit.phi, fit.objective, fit.delta, fit.reached, fit.condition = phi, obj, delta, share, condition(J)

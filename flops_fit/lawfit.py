@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .laws import LAWS, FitError, FitWarning, Law
-from .intervals import bootstrap, profile, quantile, spread
+from .intervals import bootstrap, profile, quantile, share_inside, spread
 from .solver import Problem
 
 # %% ../nbs/03c_lawfit.ipynb #9ee18539
@@ -152,54 +152,9 @@ def optimum(self:LawFit,
         for s in ("", "_lower", "_upper"): out[f"epochs{s}"] = out[f"optimal_tokens{s}"]/np.asarray(unique_tokens, float)
     return Answer({k: float(v[0]) for k, v in out.items()}) if scalar else out
 
-# %% ../nbs/03c_lawfit.ipynb #9ef73e31
-@patch
-def penalty(self:LawFit,
-    C,         # budget in FLOPs
-    times=2.,  # how many times smaller than optimal the model is; below 1 for larger
-    level=.95, # of the interval
-)->Answer: # target_compute, times, num_params, num_tokens, loss, penalty, penalty_lower, penalty_upper
-    "The loss paid at the same compute for a model `times` smaller than optimal"
-    C, times = np.broadcast_arrays(_array(C, "C", "a positive number of FLOPs"), _array(times, "times"))
-    budgets, best = self._best(C.ravel())
-    def h(theta):
-        n = best(theta)[..., 0] - np.log(times.ravel())
-        loss = self.law.loss(self._plain(theta), n, np.log(budgets/self.k) - n)
-        return np.log(np.maximum(loss - np.exp(best(theta)[..., 2]), 1e-300))
-    value = h(self.theta[None])[0]
-    half = quantile(level, self.df)*spread(h, self.theta, self.root)
-    N = np.exp(best(self.theta[None])[0, :, 0])/times.ravel()
-    out = dict(target_compute=budgets, times=times.ravel(), num_params=N, num_tokens=budgets/self.k/N, loss=self.predict(N, budgets/self.k/N),
-               penalty=np.exp(value), penalty_lower=np.exp(value - half), penalty_upper=np.exp(value + half))
-    return Answer({k: float(np.atleast_1d(v)[0]) if C.ndim == 0 else v for k, v in out.items()})
-
-@patch
-def budget_for(self:LawFit,
-    loss,      # target loss
-    unique_tokens=None,
-    inference_tokens=0.,
-    level=.95, # of the interval
-)->Answer: # target_loss, compute, compute_lower, compute_upper, optimal_params, optimal_tokens
-    "The least FLOPs that reach a loss"
-    target = np.atleast_1d(_array(loss, "loss"))
-    lnC = np.log(self.max_compute) + np.linspace(-12, 25, 371)
-    band = self.optimum(np.exp(lnC), unique_tokens, inference_tokens, level)
-    if (bad := target <= band.expected_loss[-1]).any():
-        raise FitError(f"loss: expected more than {band.expected_loss[-1]:.4g}, the least this law reaches with any budget, got {target[bad][0]:.4g}. Raise the target.")
-    if (bad := target >= band.expected_loss[0]).any():
-        raise FitError(f"loss: expected less than {band.expected_loss[0]:.4g}, which almost no compute reaches, got {target[bad][0]:.4g}. Lower the target.")
-    def cross(curve, none):
-        curve = np.minimum.accumulate(curve)
-        return np.where(target < curve[-1], none, np.interp(-np.log(target), -np.log(curve), lnC))
-    mid = np.exp(cross(band.expected_loss, np.inf))
-    at = self.optimum(mid, unique_tokens, inference_tokens, level)
-    out = dict(target_loss=target, compute=mid, compute_lower=np.exp(cross(band.expected_loss_lower, np.inf)), compute_upper=np.exp(cross(band.expected_loss_upper, np.inf)),
-               optimal_params=at.optimal_params, optimal_tokens=at.optimal_tokens)
-    return Answer({k: float(v[0]) if np.ndim(loss) == 0 else v for k, v in out.items()})
-
 # %% ../nbs/03c_lawfit.ipynb #1af4698f
 @patch
-def _quantities(self:LawFit):
+def _quantities(self:LawFit, C=None):
     "name -> (function of theta (S,p) -> (S,) on an unbounded scale, its inverse)"
     col, out = {p: i for i, p in enumerate(self.law.params)}, {}
     for p in self.law.params: out[p] = (lambda t, i=col[p]: self._plain(t)[:, i]), (lambda v: v) if p in self.law.real else np.exp
@@ -207,6 +162,9 @@ def _quantities(self:LawFit):
         logit = lambda t: t[:, col["beta"]] - t[:, col["alpha"]]
         out["a"] = logit, lambda v: 1/(1 + np.exp(-v))
         out["b"] = (lambda t: -logit(t)), lambda v: 1/(1 + np.exp(-v))
+    if C is not None:
+        _, best = self._best(float(_array(C, "C", "a positive number of FLOPs")))
+        for i, name in enumerate(("optimal_params", "optimal_tokens", "expected_loss")): out[name] = (lambda t, i=i: best(t)[:, 0, i]), np.exp
     return out
 
 @patch
@@ -230,6 +188,7 @@ def conf_int(self:LawFit,
     level=.95,   # nominal coverage
     method=None, # "delta" (default), "profile" or "bootstrap"
     n_boot=4000, # refits of the bootstrap
+    C=None,      # a budget in FLOPs: adds rows for its optimal_params, optimal_tokens and expected_loss
 )->pd.DataFrame: # columns lower, upper; a row for each parameter, and for the exponents a of N* and b of D*
     "Confidence intervals of the parameters"
     method = method or "delta"
@@ -237,7 +196,7 @@ def conf_int(self:LawFit,
     if not 0 < level < 1: raise FitError(f"level: expected a number between 0 and 1, got {level!r}.")
     boot = self._resampled(n_boot) if method == "bootstrap" else None
     rows = {}
-    for name, (h, inverse) in self._quantities().items():
+    for name, (h, inverse) in self._quantities(C).items():
         with np.errstate(all="ignore"): value, se = h(self.theta[None])[0], float(spread(h, self.theta, self.root))
         if not se > 0 or not np.isfinite(value): lo = hi = value      # fixed
         elif boot is not None: lo, hi = np.quantile(h(boot), [.5 - level/2, .5 + level/2])
@@ -253,8 +212,8 @@ def _rise(self:LawFit, level):
     n, q = self.num_runs, len(self.phi)
     r = self.problem(self.phi[None], np.zeros(1, int))[0][0, :n]
     w = self.data.get("weights", np.ones(n))
-    m = max(float((w*(np.abs(r) <= self.delta)).sum()/w.sum()), 1/n)
-    K = 1 + q/n*(1 - m)/m
+    m = share_inside(r, self.delta, w)
+    K = 1 + q/n*min((1 - m)/m, 3)
     return .5*quantile(level, self.df)**2*K**2*float((w*np.clip(r, -self.delta, self.delta)**2).sum())/(max(n - q, 1)*m)
 
 # %% ../nbs/03c_lawfit.ipynb #6355e36b
@@ -296,25 +255,6 @@ def simulate(self:LawFit,
     z = np.random.default_rng(seed).normal(size=(n, self.num_runs))*self.sigma
     return np.exp(np.log(self.data["loss"]) - self.residuals + z)
 
-# %% ../nbs/03c_lawfit.ipynb #897a6dd7
-@patch
-def warnings_at(self:LawFit,
-    C, # budget in FLOPs
-)->list: # of `FitWarning`
-    "What to know before trusting the optimum at C"
-    C, out = float(_array(C, "C", "a positive number of FLOPs")), []
-    times = C/self.max_compute
-    if times > 30: out.append(FitWarning("far_extrapolation", f"{C:.3g} FLOPs is {times:.0f} times the largest run that was fitted.",
-                                         "Train the predicted optimum at a budget in between and compare."))
-    if self.plain is not None:
-        ours, theirs = self.optimum(C), self.plain.optimum(C)
-        for name, what in (("expected_loss", "loss"), ("optimal_params", "optimal number of parameters")):
-            if not ours[f"{name}_lower"] <= theirs[name] <= ours[f"{name}_upper"]:
-                out.append(FitWarning(f"forms_disagree_{'loss' if what == 'loss' else 'params'}", f"At {C:.3g} FLOPs Chinchilla's form puts the {what} at {theirs[name]:.4g}, outside "
-                    f"the interval {ours[f'{name}_lower']:.4g} to {ours[f'{name}_upper']:.4g} of the {self.law.name} law.",
-                    "The form of the law decides here: add runs at larger budgets near the optimum."))
-    return out
-
 # %% ../nbs/03c_lawfit.ipynb #a9d955a6
 @patch
 def table(self:LawFit, level=.95)->pd.DataFrame:
@@ -346,8 +286,11 @@ _plainly = "objective df x0 y0 kind delta sigma k noise_in_loss reached conditio
 @patch
 def to_dict(self:LawFit)->dict:
     "Everything, as JSON can hold it: `LawFit.from_dict` gives the same fit back without refitting"
-    keep = lambda v: None if v is None else np.asarray(v).tolist()
-    return dict(law=self.law.name, params=self.params, form=list(self.form), **{n: getattr(self, n) for n in _plainly}, **{n: keep(getattr(self, n)) for n in _arrays},
+    def keep(v):         # JSON has no infinity
+        if isinstance(v, np.ndarray): v = v.tolist()
+        if isinstance(v, list): return [keep(x) for x in v]
+        return str(v) if isinstance(v, float) and not np.isfinite(v) else v
+    return dict(law=self.law.name, params=self.params, form=list(self.form), **{n: keep(getattr(self, n)) for n in (*_plainly, *_arrays)},
                 data={k: keep(v) for k, v in self.data.items() if v is not None}, warnings=[vars(w) for w in self.warnings], plain=self.plain and self.plain.to_dict())
 
 @patch(cls_method=True)
@@ -360,5 +303,6 @@ def from_dict(cls:LawFit,
     if law is None: raise FitError(f"law: expected one of {[*LAWS]}, got {d['law']!r}. Pass your own law: LawFit.from_dict(d, law=...).")
     read = lambda v: None if v is None else np.array(v, float)
     data = {k: np.array(v) for k, v in d["data"].items()}
-    return cls(law=law, data=data, form=tuple(d["form"]), **{n: d[n] for n in _plainly}, **{n: read(d[n]) for n in _arrays},
+    number = lambda v: float(v) if v in ("inf", "-inf", "nan") else v
+    return cls(law=law, data=data, form=tuple(d["form"]), **{n: number(d[n]) for n in _plainly}, **{n: read(d[n]) for n in _arrays},
                warnings=[FitWarning(**w) for w in d["warnings"]], plain=LawFit.from_dict(d["plain"]) if d["plain"] else None)
