@@ -17,6 +17,16 @@ def _model_name(model_cls):
     while hasattr(model_cls, "func"): model_cls = model_cls.func  # functools.partial
     return f"{getattr(model_cls, '__module__', '?')}.{_name(model_cls)}"
 
+def _shapes_only():
+    "Building on the meta device, with fills and random draws left out: they do nothing there and take most of the time."
+    import torch
+    class Skip(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            name = getattr(func, "__name__", "")
+            if name.endswith("_") and not name.endswith("__") and args and torch.is_tensor(args[0]) and args[0].is_meta and "requires_grad" not in name: return args[0]
+            return func(*args, **(kwargs or {}))
+    return Skip()
+
 def create_model(
     model_cls, # a class or factory that returns an `nn.Module`
     model_size_param:str, # the argument of `model_cls` that sets the size, such as "d_model"
@@ -32,6 +42,8 @@ def create_model(
     kwargs, name = {**(model_kwargs or {}), model_size_param: size}, _name(model_cls)
     try:
         if device is None: model = model_cls(**kwargs)
+        elif str(device) == "meta":
+            with torch.device("meta"), _shapes_only(): model = model_cls(**kwargs)
         else:
             with torch.device(device): model = model_cls(**kwargs)
     except ContractError: raise

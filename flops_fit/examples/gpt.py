@@ -9,6 +9,7 @@ __all__ = ['GPTConfig', 'RMSNorm', 'RotaryEmbedding', 'rotate_half', 'apply_rota
 
 # %% ../../nbs/examples/gpt.ipynb #8028793e
 import math
+import numpy as np
 from dataclasses import dataclass
 import torch
 from torch import nn
@@ -85,10 +86,9 @@ class RotaryEmbedding(nn.Module):
         base:float=10000., # the slowest pair turns once in about 2 pi base positions
     ):
         super().__init__()
-        angle = torch.outer(torch.arange(max_seq_len).float(), base**(-torch.arange(0, dim, 2).float()/dim))
-        angle = torch.cat((angle, angle), -1)
-        self.register_buffer("cos", angle.cos(), persistent=False)
-        self.register_buffer("sin", angle.sin(), persistent=False)
+        angle = np.outer(np.arange(max_seq_len), base**(-np.arange(0, dim, 2)/dim)) # in NumPy: the meta device is slow at arithmetic
+        for name, f in (("cos", np.cos), ("sin", np.sin)):
+            self.register_buffer(name, torch.tensor(np.tile(f(angle), 2), dtype=torch.float32), persistent=False)
 
     def forward(self,
         seq_len:int, # number of positions
