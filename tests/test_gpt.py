@@ -99,7 +99,8 @@ def test_param_groups_hold_each_parameter_once(par):
     rates = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
     embed, gain, hidden = (rates[id(p)] for p in (model.embed.weight, model.norm.weight, model.blocks[1].mlp.proj.weight))
     if par == "u-mup":
-        assert hidden == (.1*32/64, .5*64/1024) and embed == gain == (.1, 0)
+        assert hidden == (.1*32/64, .5*64/1024) and gain == (.1, 0)
+        assert embed == (.1*8*(32/64)**.5, 0)
         narrow = build(parametrization=par).param_groups(.1, .5)[0]
         assert math.isclose(narrow["lr"]*narrow["weight_decay"], hidden[0]*hidden[1]) # decay a step is the same at every width
     else: assert hidden == embed == (.1, .5) and gain == (.1, 0)
@@ -131,14 +132,17 @@ def test_the_usual_parametrization_fails_the_same_check():
     assert max(large[name]/small[name] for name in small) > 5
 
 
-def test_checkpointing_changes_memory_and_nothing_else():
+def test_checkpointing_saves_memory_and_changes_nothing_else():
     x, y = tokens(2, 16), tokens(2, 16).roll(1, 1)
-    grads = []
+    grads, saved = [], []
     for on in (False, True):
-        model = build(gradient_checkpointing=on)
-        model(x, y)[1].backward()
+        model, held = build(gradient_checkpointing=on, num_layers=4), []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t.numel()) or t, lambda t: t): loss = model(x, y)[1]
+        loss.backward()
         grads.append([p.grad for p in model.parameters()])
+        saved.append(sum(held))
     for a, b in zip(*grads): torch.testing.assert_close(a, b)
+    assert saved[1] < saved[0]/3, saved
 
 
 def test_accumulated_micro_batches_are_the_full_batch():

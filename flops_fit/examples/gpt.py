@@ -232,13 +232,14 @@ class GPT(nn.Module):
         lr:float, # learning rate (peak, if scheduled)
         weight_decay:float=0., # as AdamW takes it
     )->list: # parameter groups for a torch optimizer
-        "u-mup: hidden matrices learn at lr·base_width/d_model, and their decay per step does not depend on the width. Decay is for matrices alone."
-        cfg, matrix, rest = self.config, [], []
-        for name, p in self.named_parameters():
-            hidden = p.ndim >= 2 and (name.startswith("blocks") or cfg.parametrization == "sp")
-            (matrix if hidden else rest).append(p)
-        scale, wd = (cfg.base_width/cfg.d_model, cfg.d_model/cfg.base_width_wd) if cfg.parametrization == "u-mup" else (1., 1.)
-        return [dict(params=matrix, lr=lr*scale, weight_decay=weight_decay*wd), dict(params=rest, lr=lr, weight_decay=0.)]
+        """u-mup: hidden matrices learn at lr·base_width/d_model and their decay per step is the same at every width; embeddings, whose weights are
+        the largest and each seldom used, learn at 8·lr·sqrt(base_width/d_model). Decay is for matrices, under u-mup hidden ones alone."""
+        cfg, mup = self.config, self.config.parametrization == "u-mup"
+        kinds = dict(hidden=[], table=[], gain=[])
+        for name, p in self.named_parameters(): kinds["gain" if p.ndim < 2 else "hidden" if name.startswith("blocks") else "table"].append(p)
+        r = cfg.base_width/cfg.d_model if mup else 1.
+        rates = dict(hidden=(r, cfg.d_model/cfg.base_width_wd if mup else 1.), table=(8*r**.5, 0.) if mup else (1., 1.), gain=(1., 0.))
+        return [dict(params=kinds[k], lr=lr*f, weight_decay=weight_decay*wd) for k, (f, wd) in rates.items()]
 
 # %% ../../nbs/examples/gpt.ipynb #1d918862
 def estimate_params_from_config(
