@@ -9,7 +9,7 @@ __all__ = []
 import numpy as np
 from fastcore.basics import patch
 from .laws import FitError, FitWarning
-from .intervals import quantile, spread
+from .intervals import spread
 from .lawfit import Answer, LawFit, _array
 
 # %% ../nbs/03d_decisions.ipynb #9a5f8577
@@ -27,7 +27,7 @@ def penalty(self:LawFit,
         loss = self.law.loss(self._plain(theta), n, np.log(budgets/self.k) - n)
         return np.log(np.maximum(loss - np.exp(best(theta)[..., 2]), 1e-300))
     value = h(self.theta[None])[0]
-    half = quantile(level, self.df)*spread(h, self.theta, self.root)
+    half = self._quantile(level)*spread(h, self.theta, self.root)
     N = np.exp(best(self.theta[None])[0, :, 0])/times.ravel()
     out = dict(target_compute=budgets, times=times.ravel(), num_params=N, num_tokens=budgets/self.k/N, loss=self.predict(N, budgets/self.k/N),
                penalty=np.exp(value), penalty_lower=np.exp(value - half), penalty_upper=np.exp(value + half))

@@ -100,6 +100,7 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
     fit = LawFit(law, None, None, np.nan, data, x0=x0, y0=y0, kind=kind, k=k, M=M, c=c, lower=lower, upper=upper)
     problem, weights = fit.problem, data.get("weights", 1.)
     if starts is None: starts = law.starts(problem.x, problem.y, data["loss"], problem.u)
+    else: starts = law.centred(starts, x0, y0)
     live = M.any(1)
     starts = np.clip((np.asarray(starts)[:, live] - c[live])@np.linalg.pinv(M[live]).T, lower, upper)
     phi, obj, share = _from_starts(problem, starts, np.inf, weights, lower, upper)     # least squares first: from there every delta is near
@@ -240,7 +241,7 @@ def fit_parametric(
     unique_tokens=None,  # unique tokens each run had
     compute=None,        # FLOPs each run spent (default flops_factor·N·D)
     flops_factor=6.,     # k in C = k·N·D
-    starts=None,         # working parameters to start from, (S,p); default: the law's own
+    starts=None,         # dict or DataFrame of parameters to start from, one column a parameter (default: the law's own)
 )->LawFit:
     """Fit L(N, D) to runs: robustly, from many starts at once, with intervals.
     Raises `FitError` for data no fit can answer. Huber on log residuals is Hoffmann et al.'s objective (arXiv 2203.15556, equation 3)."""

@@ -57,9 +57,10 @@ def covariance_root(
 def quantile(
     level,      # e.g. .95
     df=np.inf,  # degrees of freedom
+    small=True, # with the small-sample factor 1 + 1/df? (a sandwich is wide enough without)
 )->float: # half-width in standard errors
-    "Two-sided t quantile, with the small-sample factor 1 + 1/df"
-    return float(ndtri(.5 + level/2)) if np.isinf(df) else float(stdtrit(df, .5 + level/2)*(1 + 1/df))
+    "Two-sided t quantile, with the small-sample factor"
+    return float(ndtri(.5 + level/2)) if np.isinf(df) else float(stdtrit(df, .5 + level/2)*(1 + small/df))
 
 def spread(
     h,     # function of parameters (S,p) -> (S, ...)

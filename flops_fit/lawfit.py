@@ -69,6 +69,8 @@ class LawFit:
     @property
     def max_compute(self): return float(np.max(self.data["compute"]))
 
+    def _quantile(self, level): return quantile(level, self.df, small=not {"groups", "weights"} & set(self.data))
+
     def _plain(self, theta):
         "theta in plain units of N and D"
         theta = np.array(theta, float)
@@ -114,7 +116,7 @@ def predict(self:LawFit,
     h = lambda theta: np.log(self._loss(theta, N.ravel(), D.ravel(), U))
     loss = h(self.theta[None])[0]
     if interval is None: return np.exp(loss).reshape(N.shape)[()]
-    half = quantile(level, self.df)*self._log_sd(h, self.form[0], self.k*N.ravel()*D.ravel(), noise=interval == "prediction")
+    half = self._quantile(level)*self._log_sd(h, self.form[0], self.k*N.ravel()*D.ravel(), noise=interval == "prediction")
     return pd.DataFrame(dict(num_params=N.ravel(), num_tokens=D.ravel(), loss=np.exp(loss), lower=np.exp(loss - half), upper=np.exp(loss + half)))
 
 # %% ../nbs/03c_lawfit.ipynb #e276790d
@@ -143,7 +145,7 @@ def optimum(self:LawFit,
     h = lambda theta: np.concatenate([b := best(theta), b[..., 1:2] - b[..., :1]], -1)
     value, se = h(self.theta[None])[0], spread(h, self.theta, self.root)
     far = np.maximum(np.log(budgets/self.max_compute), 0)
-    t = quantile(level, self.df)
+    t = self._quantile(level)
     for i, name in enumerate(("optimal_params", "optimal_tokens", "expected_loss", "tokens_per_param")):
         if name == "expected_loss": sd = np.sqrt(se[:, i]**2 + (self.form[0]*far)**2 + (self.sigma**2 if self.noise_in_loss else 0.))
         else: sd = np.sqrt(se[:, i]**2 + (self.form[1]*(2 if name == "tokens_per_param" else 1)*far)**2)
@@ -195,26 +197,27 @@ def conf_int(self:LawFit,
     if method not in ("delta", "profile", "bootstrap"): raise FitError(f"method: expected 'delta', 'profile' or 'bootstrap', got {method!r}.")
     if not 0 < level < 1: raise FitError(f"level: expected a number between 0 and 1, got {level!r}.")
     boot = self._resampled(n_boot) if method == "bootstrap" else None
+    bend, t = self._curvature_root() if method == "profile" else None, self._quantile(level)
     rows = {}
     for name, (h, inverse) in self._quantities(C).items():
         with np.errstate(all="ignore"): value, se = h(self.theta[None])[0], float(spread(h, self.theta, self.root))
         if not se > 0 or not np.isfinite(value): lo = hi = value      # fixed
         elif boot is not None: lo, hi = np.quantile(h(boot), [.5 - level/2, .5 + level/2])
-        elif method == "delta": lo, hi = value + np.array([-1, 1])*quantile(level, self.df)*se
-        else: lo, hi = profile(self.problem, h, self.phi, se, self._rise(level), self.delta, self.data.get("weights", 1.), *self._bounds)
+        elif method == "delta": lo, hi = value + np.array([-1, 1])*t*se
+        else:     # the rise at which a parabolic profile would end where the delta interval does
+            rise = .5*(t*se/float(spread(h, self.theta, bend)))**2
+            lo, hi = profile(self.problem, h, self.phi, se, rise, self.delta, self.data.get("weights", 1.), *self._bounds)
         rows[name] = inverse(np.array([lo, hi]))
     return pd.DataFrame.from_dict(rows, orient="index", columns=["lower", "upper"])
 
 @patch
-def _rise(self:LawFit, level):
-    "How far the objective may rise inside a profile interval: the F quantile, in the units of Huber's objective"
-    if self.prior_root is not None: return .5*quantile(level)**2*(2*self.sigma)**2
-    n, q = self.num_runs, len(self.phi)
-    r = self.problem(self.phi[None], np.zeros(1, int))[0][0, :n]
+def _curvature_root(self:LawFit):
+    "Root of the inverse curvature of the objective"
+    n = self.num_runs
+    r, J = (v[0] for v in self.problem(self.phi[None], np.zeros(1, int)))
     w = self.data.get("weights", np.ones(n))
-    m = share_inside(r, self.delta, w)
-    K = 1 + q/n*min((1 - m)/m, 3)
-    return .5*quantile(level, self.df)**2*K**2*float((w*np.clip(r, -self.delta, self.delta)**2).sum())/(max(n - q, 1)*m)
+    val, vec = np.linalg.eigh(share_inside(r[:n], self.delta, w)*(J[:, :n]*w)@J[:, :n].T + J[:, n:]@J[:, n:].T)
+    return self.M@(vec/np.sqrt(np.maximum(val, 1e-13*val.max() + 1e-300)))
 
 # %% ../nbs/03c_lawfit.ipynb #6355e36b
 @patch
@@ -222,7 +225,7 @@ def _draw(self:LawFit, n, seed=0):
     "theta (n,p) from the estimate's distribution"
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(n, self.root.shape[1]))
-    if np.isfinite(self.df): z *= (1 + 1/self.df)/np.sqrt(rng.chisquare(self.df, n)/self.df)[:, None]
+    if np.isfinite(self.df): z *= self._quantile(.95)/quantile(.95, self.df, small=False)/np.sqrt(rng.chisquare(self.df, n)/self.df)[:, None]
     return self.theta + z@self.root.T
 
 @patch

@@ -40,10 +40,10 @@ class Law:
 
     def work(self,
         params, # dict of natural parameters
-    ): # working parameters, shape (p,)
+    ): # working parameters, shape (p,), or (p,S) for columns
         "Natural to working parameters"
         with np.errstate(divide="ignore"):  # log 0 = -inf is how E = 0 is written
-            return np.array([params[p] if p in self.real else np.log(params[p]) for p in self.params], float)
+            return np.array(np.broadcast_arrays(*[params[p] if p in self.real else np.log(params[p]) for p in self.params]), float)
 
     def natural(self,
         theta,  # working parameters, shape (p,) or (S,p)
@@ -60,6 +60,17 @@ class Law:
         if u is None and self.needs_unique: u = y
         if u is not None and not self.needs_unique: x, y = _limited(self, theta, x, y, u)
         return self.evaluate(theta, x, y, u, grad=False)[0]
+
+    def centred(self,
+        params, # dict or DataFrame of natural parameters, numbers or columns
+        x0=0.,  # ln of the unit of N
+        y0=0.,  # ln of the unit of D
+    ): # working parameters in those units (S,p)
+        "Natural parameters to working ones: the inverse of `natural`"
+        theta = np.atleast_2d(self.work({p: np.asarray(params[p], float) for p in self.params}).T)
+        col = {p: i for i, p in enumerate(self.params)}
+        for p, (axis, power) in self.units.items(): theta[:, col[p]] -= np.exp(theta[:, col[power]])*(x0 if axis == "x" else y0)
+        return theta
 
     def __call__(self,
         N,                  # parameters of the model
