@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from .laws import FitError, FitWarning
 from .lawfit import LawFit
 from .fitter import PowerLawFit, fit_envelope, fit_isoflop, fit_parametric
-from .diagnostics import diagnose, disagreements, held_out, human, next_step, parabola_bias
+from .diagnostics import diagnose, disagreements, flop, held_out, human, next_step, parabola_bias
 from .runs import isoflop_budgets, read_runs
 
 # %% ../nbs/06_analyzer.ipynb #ededd533
@@ -126,9 +126,18 @@ class ScalingLawAnalyzer:
         self._isoflop(out)
         self._envelope(out)
         if out.law is not None: out.n_opt_fit, out.d_opt_fit, out.l_opt_fit = (_implied(out.law, out.optimal_points if out.isoflop else None, i) for i in range(3))
-        out.warnings += diagnose(out)
-        out.warnings += out.disagreements()
+        out.warnings = _merged(out.warnings + diagnose(out) + out.disagreements())
         return out
+
+def _merged(warnings):
+    "Warnings without repeats; of one code at most two, the second telling how many more there are"
+    out, more = [], {}
+    for w in dict.fromkeys(warnings):
+        if sum(v.code == w.code for v in out) < 2: out.append(w)
+        else: more[w.code] = more.get(w.code, 0) + 1
+    last = {w.code: i for i, w in enumerate(out)}
+    for code, n in more.items(): out[last[code]] = FitWarning(code, f"{out[last[code]].message} ({n} more like this.)", out[last[code]].remedy)
+    return out
 
 # %% ../nbs/06_analyzer.ipynb #2b8bbaca
 @patch
@@ -213,7 +222,7 @@ def disagreement(self:ScalingAnalysis)->str:
     "Where the approaches disagree, in sentences; says so too when they do not"
     if self.law is None: return "No law was fitted, so there is nothing to compare."
     found = [w.message for w in self.warnings if w.code in ("approaches_disagree", "forms_disagree_loss", "forms_disagree_params")]
-    return " ".join(found) or f"At {human(10*self.max_compute)} FLOPs the approaches agree within their intervals."
+    return " ".join(found) or f"At {flop(10*self.max_compute)} FLOPs the approaches agree within their intervals."
 
 # %% ../nbs/06_analyzer.ipynb #150b09cd
 @patch
@@ -246,9 +255,9 @@ def chinchilla_table(self:ScalingAnalysis,
     lines = ["| Compute (FLOPs) | Parameters N* | Tokens D* | Tokens per parameter | Loss | Beyond the sweep |", "|---:|---:|---:|---:|---:|---:|"]
     for C in budgets:
         best = law.optimum(C)
-        cells = [f"{C:.2e}".replace("e+", "e"), *(_interval(best, n, human) for n in ("optimal_params", "optimal_tokens", "tokens_per_param")), _interval(best, "expected_loss", loss), _beyond(C/self.max_compute)]
+        cells = [flop(C), *(_interval(best, n, human) for n in ("optimal_params", "optimal_tokens", "tokens_per_param")), _interval(best, "expected_loss", loss), _beyond(C/self.max_compute)]
         lines.append(f"| {' | '.join(cells)} |")
-    notes = [f"95% intervals in brackets; from {len(self.runs)} runs up to {human(self.max_compute)} FLOPs, {law.law.name} law."]
+    notes = [f"95% intervals in brackets; from {len(self.runs)} runs up to {flop(self.max_compute)} FLOPs, {law.law.name} law."]
     if self.simulated: notes.insert(0, "**Simulated losses: these numbers describe no real model.**")
     if (times := budgets.max()/self.max_compute) > 30: notes.append(f"The last rows lie up to {human(times, 2)} times beyond the largest run: intervals allow for form errors seen on published sweeps, but only a run in between confirms them.")
     hard = [w for w in self.warnings if w.code in ("one_ratio", "one_budget", "one_size", "grid_edge", "approaches_disagree", "forms_disagree_loss", "forms_disagree_params", "prior_on_E", "few_runs", "noisy")]
@@ -258,14 +267,16 @@ def chinchilla_table(self:ScalingAnalysis,
 @patch
 def _facts(self:ScalingAnalysis):
     r = self.runs
-    span = lambda c: human(r[c].min()) if r[c].max() < 1.001*r[c].min() else f"{human(r[c].min())} to {human(r[c].max())}"
+    def span(c):
+        show = flop if c == "flops" else human
+        return show(r[c].min()) if r[c].max() < 1.001*r[c].min() else f"{show(r[c].min())} to {show(r[c].max())}"
     facts = [f"{'SIMULATED: ' if self.simulated else ''}{len(r)} runs, {span('num_params')} parameters, {span('num_tokens')} tokens, {span('flops')} FLOPs"]
     if self.law is not None:
         best = self.law.optimum(self.max_compute)
         facts.append(f"at the largest budget N* = {_interval(best, 'optimal_params', human)}, D* = {_interval(best, 'optimal_tokens', human)}, {human(best.tokens_per_param)} tokens per parameter")
         facts.append(f"N* grows as C^{self.n_opt_fit.exponent_a:.3f} ({self.n_opt_fit.a_ci[0]:.3f} to {self.n_opt_fit.a_ci[1]:.3f}), D* as C^{self.d_opt_fit.exponent_a:.3f}")
     if len(held := self.held_out):
-        facts.append(f"fitted on the {held.fitted.iloc[0]:.0f} runs below {human(held.below.iloc[0])} FLOPs and asked for the {held.held.iloc[0]:.0f} above near the optimum: " +
+        facts.append(f"fitted on the {held.fitted.iloc[0]:.0f} runs below {flop(held.below.iloc[0])} FLOPs and asked for the {held.held.iloc[0]:.0f} above near the optimum: " +
                      ", ".join(f"{name} law off by {row.rms:.2%} (RMS), {row.inside:.0%} inside its 95% interval" for name, row in held.iterrows()))
     return facts
 
@@ -273,7 +284,7 @@ def _facts(self:ScalingAnalysis):
 def __repr__(self:ScalingAnalysis):
     if self.law is None: return f"ScalingAnalysis({'simulated, ' if self.simulated else ''}{len(self.runs)} runs: no law yet, at least 6 are needed)"
     w = len(self.warnings)
-    return (f"ScalingAnalysis({'simulated, ' if self.simulated else ''}{len(self.runs)} runs to {human(self.max_compute)} FLOPs: N* ∝ C^{self.n_opt_fit.exponent_a:.3f}, "
+    return (f"ScalingAnalysis({'simulated, ' if self.simulated else ''}{len(self.runs)} runs to {flop(self.max_compute)} FLOPs: N* ∝ C^{self.n_opt_fit.exponent_a:.3f}, "
             f"D* ∝ C^{self.d_opt_fit.exponent_a:.3f}, {human(self.optimal_ratio)} tokens per parameter at the top; {w} warning{'s'*(w != 1)})")
 
 @patch
@@ -284,7 +295,7 @@ def summary(self:ScalingAnalysis,
     C = float(C or 10*self.max_compute)
     lines = [f[0].upper() + f[1:] + "." for f in self._facts()]
     table = self.approaches(C)
-    if len(table): lines += [f"\nAt {human(C)} FLOPs:", _short(table).to_string()]
+    if len(table): lines += [f"\nAt {flop(C)} FLOPs:", _short(table).to_string()]
     if self.skipped: lines.append("Not made: " + "; ".join(f"{name} ({why.rstrip('.')})" for name, why in self.skipped.items()) + ".")
     return "\n".join(lines + [f"! {w}" for w in self.warnings] + [f"\nNext: {self.next_step}"])
 
@@ -299,7 +310,7 @@ def _repr_html_(self:ScalingAnalysis):
     C = 10*self.max_compute
     facts = "".join(f"<li>{escape(f)}</li>" for f in self._facts())
     table = self.approaches(C)
-    shown = f"<p>At {human(C)} FLOPs, ten times the largest run:</p>" + _short(table).to_html(border=0) if len(table) else ""
+    shown = f"<p>At {flop(C)} FLOPs, ten times the largest run:</p>" + _short(table).to_html(border=0) if len(table) else ""
     notes = "".join(f"<li><b>{escape(w.code)}</b>: {escape(w.message)} <i>{escape(w.remedy)}</i></li>" for w in self.warnings)
     label = '<p><b style="border:1px solid currentColor;padding:0 .4em">simulated</b> These losses were not measured.</p>' if self.simulated else ""
     return (f'<div style="max-width:60em">{label}<ul>{facts}</ul>{shown}' + (f"<details{' open' if len(self.warnings) < 4 else ''}><summary>{len(self.warnings)} warning{'s'*(len(self.warnings) != 1)}</summary><ul>{notes}</ul></details>" if notes else "") +

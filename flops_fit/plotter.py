@@ -9,7 +9,7 @@ __all__ = ['plot_isoflops', 'plot_scaling_laws', 'plot_tokens_per_param', 'plot_
 from pathlib import Path
 import numpy as np
 from .laws import FitError
-from .diagnostics import human
+from .diagnostics import flop, human
 from .analyzer import ScalingAnalysis, ScalingLawAnalyzer
 
 # %% ../nbs/12_plotter.ipynb #03a08040
@@ -33,10 +33,10 @@ def _log(axis, numbers=True):
     axis.set_minor_formatter(NullFormatter())
 
 def _colors(C):
-    "A colour for each C, dark for small and light for large"
+    "A colour for each C by its rank, dark for small and light for large"
     import matplotlib as mpl
-    c = np.log(np.asarray(C, float))
-    return mpl.colormaps["viridis"](.88*(c - c.min())/max(np.ptp(c), 1e-9) if len(c) > 1 else np.zeros(1))
+    rank = np.unique(np.asarray(C, float), return_inverse=True)[1]
+    return mpl.colormaps["viridis"](.88*rank/max(rank.max(), 1))
 
 def _finish(ax, analysis, title, x, y, legend="best"):
     ax.set(title=title + (" (simulated)" if analysis.simulated else ""), xlabel=x, ylabel=y)
@@ -70,7 +70,7 @@ def plot_isoflops(
         curve = law.predict(size, b/analysis.flops_factor/size) if law is not None else _parabola(analysis, b, size)
         if curve is None: continue
         ax.plot(size, curve, "-", lw=1.2, color=color, zorder=2)
-        if along or b == budgets[-1] or b == budgets[0]: ax.annotate(f"{b:.1e}".replace("e+", "e").replace(".0e", "e"), (size[0], curve[0]), xytext=(-3, 2), textcoords="offset points", ha="right", fontsize=7, color=color)
+        if along or b == budgets[-1] or b == budgets[0]: ax.annotate(flop(float(f"{b:.1e}")), (size[0], curve[0]), xytext=(-3, 2), textcoords="offset points", ha="right", fontsize=7, color=color)
     if law is not None:
         grid = np.geomspace(budgets.min(), budgets.max(), 50)
         best = law.optimum(grid)
@@ -79,8 +79,10 @@ def plot_isoflops(
         m = analysis.isoflop.minima[analysis.isoflop.minima.inside]
         se = np.clip(np.nan_to_num(m.log_se.to_numpy(float)), 0, 2)
         ax.errorbar(m.num_params, m.loss, xerr=[m.num_params*-np.expm1(-se), m.num_params*np.expm1(se)], fmt="o", mfc="white", mec=_LAW, ecolor=_LAW, ms=5.5, lw=.9, capsize=2, label="minimum of each parabola, ± 1 s.e.", zorder=5)
-    ax.margins(x=.08)
+    ax.margins(x=.11, y=.07)
     _log(ax.xaxis)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + .12*(high - low))      # room for the legend
     return _finish(ax, analysis, "Loss at fixed compute" if along else "Loss at compute levels", "parameters N", "held-out loss", "upper right")
 
 def _parabola(analysis, budget, size):
@@ -176,11 +178,11 @@ def plot_residuals(
     ax.axhline(0, color=_LAW, lw=.8)
     show = np.clip(miss, *np.quantile(miss, [.01, .99])*1.5) if len(miss) > 50 else miss
     ax.scatter(r[against], show, c=_colors(r.flops), s=16, lw=0, alpha=.85)
-    for i in np.flatnonzero(show != miss): ax.annotate(f"{miss[i]:+.0f}%", (r[against].iloc[i], show[i]), fontsize=7, xytext=(3, 0), textcoords="offset points")
+    if len(out := np.flatnonzero(show != miss)): ax.scatter(r[against].iloc[out], show[out], marker="x", s=40, lw=.9, color=_LAW, label=f"off the picture, to {miss[out][np.abs(miss[out]).argmax()]:+.0f}%")
     _log(ax.xaxis, against != "flops")
     names = dict(num_params="parameters N", num_tokens="tokens D", flops="compute C (FLOPs)")
     ax.text(.99, .02, "dark: little compute, light: much", transform=ax.transAxes, ha="right", fontsize=7, color=".4")
-    return _finish(ax, analysis, f"Residuals of the {law.law.name} law", names[against], "measured above predicted (%)", None)
+    return _finish(ax, analysis, f"Residuals of the {law.law.name} law", names[against], "measured above predicted (%)")
 
 # %% ../nbs/12_plotter.ipynb #b9cb4fc4
 class ScalingVisualizer:
