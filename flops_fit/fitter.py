@@ -8,8 +8,9 @@ __all__ = ['PRIORS', 'fit_parametric', 'fit_power_law', 'fit_isoflop', 'fit_enve
 
 # %% ../nbs/04_fitter.ipynb #54d19a36
 import numpy as np
+from scipy.special import fdtri
 from .laws import CHINCHILLA, LAWS, FitError, FitWarning, Law
-from .solver import Problem, condition, reached, solve
+from .solver import Problem, condition, huber, reached, solve
 from .intervals import covariance_root, robust_scale
 from .lawfit import LawFit
 import flops_fit.decisions
@@ -190,14 +191,16 @@ def _fit_coupled(law, data, k, M, c, lower, upper, units, free):
             s = max(_scale(_residuals(fit.problem, best)[0][:n]), 1e-9)
         return best, obj, s, float(d[0]), fit.prior_root
     best, obj, s, delta, root = mode(sd, phi)
-    notes, wide = list(plain.warnings), sd.copy()
-    if np.isfinite(wide[0]):
-        wide[0] = 3.
+    notes = list(plain.warnings)
+    free_E = np.where(np.arange(6) == 0, np.maximum(sd, 3.), sd)
+    for wide, what, q in ((free_E, "E", 1), (np.maximum(3*sd, free_E), "every parameter", 4)):   # the guard; q parameters set free
+        if not (wide > sd).any(): continue
         other = mode(wide, np.r_[best[None], phi])
-        gain = 2*(obj - other[1])/(2*s)**2
-        if gain > 9:
+        misfit = lambda phi: float((data["weights"]*huber(_residuals(fit.problem, phi)[0][:n], other[3])).sum())
+        if 2*(misfit(best) - misfit(other[0]))/other[2]**2 > q*fdtri(q, max(n - 6, 1), .9973):   # 9 for E in many runs
             best, obj, s, delta, root = other
-            notes.append(FitWarning("prior_on_E", f"The usual floor of a text loss (E near {np.exp(-.4)*low:.3g}) does not suit these runs; E = {np.exp(fit.problem.theta(best[None])[0, 0]):.3g} was fitted almost freely.",
+            notes = [w for w in notes if w.code != "priors_do_not_suit"]
+            notes.append(FitWarning("priors_do_not_suit", f"These runs do not look like text losses in nats: the prior on {what} cost the fit too much and was set aside (E = {np.exp(fit.problem.theta(best[None])[0, 0]):.3g}).",
                                     "Expect wider intervals; if the floor is known, fix E."))
     fit.prior_root, fit.__dict__["problem"] = root, None
     del fit.__dict__["problem"]
@@ -209,8 +212,9 @@ def _fit_coupled(law, data, k, M, c, lower, upper, units, free):
     fit.theta, fit.phi, fit.root = fit.problem.theta(best[None])[0], best, M@post
     fit.objective, fit.delta, fit.sigma, fit.condition, fit.reached = obj, delta, s, condition(J), 1.
     fit.form, fit.noise_in_loss, fit.plain = (.003, .05), True, plain
-    g = fit.params["g"]
-    if "g" in free and not .2 <= g <= 1: notes.append(FitWarning("unusual_coupling", f"g = {g:.3g} lies outside the .2 to 1 seen on real runs.", "Look at the residuals: a few runs may be off, or trained differently."))
+    g, off = fit.params["g"], float(np.sqrt((fit.root[5]**2).sum()))      # ln g and its standard error
+    if "g" in free and not np.log(.2) - off <= np.log(g) <= off: notes.append(FitWarning("unusual_coupling", f"g = {g:.3g} lies outside the .2 to 1 seen on real runs.",
+                                                               "Look at the residuals: a few runs may be off, or trained differently."))
     if s > .02: notes.append(FitWarning("noisy", f"The runs scatter {s:.1%} around the law.", "Check learning rates and schedules of the worst residuals; repeat some runs."))
     fit.warnings = notes
     return fit
