@@ -61,8 +61,10 @@ def evaluate(
     "Mean loss over a fixed set, and its standard error over blocks of samples."
     import torch, itertools
     want = max(1, math.ceil(num_tokens/source.tokens_per_sample))
-    if source.num_samples is not None: want = min(want, source.num_samples)
-    else: flow = source.stream()
+    if source.num_samples is None: flow = source.stream()
+    else:
+        want = min(want, source.num_samples)
+        places = torch.arange(want)*source.num_samples//want
     block = max(1, min(math.ceil(want/16), math.ceil(16_384/source.tokens_per_sample)))
     mode, losses, sizes = model.training, [], []
     model.eval()
@@ -70,7 +72,7 @@ def evaluate(
         with torch.no_grad():
             for start in range(0, want, block):
                 n = min(block, want - start)
-                x, y = (source.batch(torch.arange(start, start+n)) if source.num_samples is not None
+                x, y = (source.batch(places[start:start+n]) if source.num_samples is not None
                         else split_sample(torch.utils.data.default_collate(list(itertools.islice(flow, n)))))
                 with autocast(): losses.append(loss_fn(model(x.to(device)), y.to(device)).detach().float())
                 sizes.append(n)
