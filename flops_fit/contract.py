@@ -147,6 +147,7 @@ class Task:
     train: DataSource = None # data to train on
     held_out: DataSource = None # data to measure on
     loss_fn: object = None # loss_fn(outputs, targets)
+    metrics: dict = field(default_factory=dict) # other held-out measures: name -> function of (outputs, targets)
 
     def build(self, size, device=None): return create_model(self.model_cls, self.model_size_param, size, self.model_kwargs, device)
 
@@ -166,14 +167,18 @@ def make_task(
     loss_fn=None, # loss_fn(outputs, targets)
     eval_dataset=None, # held-out data; default: a fixed part of `dataset` is set aside
     eval_tokens:int=131_072, # size of the held-out set in tokens
+    metrics:dict=None, # other held-out measures, recorded beside the loss: name -> function of (outputs, targets) that gives a mean
 )->Task:
     "Put model, data and loss together, with a held-out set. Raises `ContractError`."
     train = None if dataset is None else validate_dataset(dataset)
     if train is not None and loss_fn is None:
         raise ContractError("loss_fn", "a function of (outputs, targets), since there is data to train on", "None", "pass loss_fn=, for example torch.nn.functional.cross_entropy")
+    for name, fn in (metrics or {}).items():
+        if not callable(fn) or name in ("", "loss"):
+            raise ContractError("metrics", "names other than 'loss', each with a function of (outputs, targets)", f"{name!r}: {type(fn).__name__}", "pass for example metrics={'accuracy': accuracy}")
     held = None
     if train is not None: train, held = hold_out(train, eval_tokens) if eval_dataset is None else (train, validate_dataset(eval_dataset))
-    return Task(model_cls, model_size_param, dict(model_kwargs or {}), train, held, loss_fn)
+    return Task(model_cls, model_size_param, dict(model_kwargs or {}), train, held, loss_fn, dict(metrics or {}))
 
 def check_task(
     task:Task, # with data and a loss
@@ -189,4 +194,15 @@ def check_task(
     else: batch = split_sample(torch.utils.data.default_collate(list(itertools.islice(s.stream(), 2))))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return validate_loss_fn(task.loss_fn, task.build(size, "cpu"), batch)
+        model = task.build(size, "cpu")
+        loss = validate_loss_fn(task.loss_fn, model, batch)
+        for name, fn in task.metrics.items(): _check_metric(name, fn, model, batch)
+    return loss
+
+def _check_metric(name, fn, model, batch):
+    import torch
+    try:
+        with torch.no_grad(): value = float(fn(model(batch[0]), batch[1]))
+    except Exception as e:
+        raise ContractError(f"metric {name!r}", "one number for the outputs and targets of a batch", f"{type(e).__name__}: {e}", "return a mean over the batch, for example with .float().mean()") from e
+    if math.isinf(value): raise ContractError(f"metric {name!r}", "a finite number on the first batch", value, "look for a division by zero")

@@ -38,6 +38,7 @@ def find_optimal(
     output_dir="outputs", # folder of the sweep; what it has already is not made again
     *,
     eval_dataset=None, # held-out data; default: a fixed part of `dataset` is set aside
+    metrics:dict=None, # other held-out measures, kept in each run's `metrics`: name -> function of (outputs, targets)
     recipe:Recipe=None, # how runs are trained
     executor=None, # where: None is here; `device_executor()` is a process a GPU or core
     device=None, # default: a GPU if there is one
@@ -48,7 +49,7 @@ def find_optimal(
     runner = TrainingRunner(mode, output_dir, executor, device, progress)
     recipe = recipe or Recipe()
     real = mode == "local" and train and dataset is not None
-    if real: task = make_task(model_cls, model_size_param, model_kwargs, dataset, loss_fn, eval_dataset, recipe.eval_tokens)
+    if real: task = make_task(model_cls, model_size_param, model_kwargs, dataset, loss_fn, eval_dataset, recipe.eval_tokens, metrics)
     else:
         task = Task(model_cls, model_size_param, dict(model_kwargs or {}))
         if mode == "local" and dataset is not None: task = make_task(model_cls, model_size_param, model_kwargs, dataset, loss_fn or _no_loss, eval_dataset, recipe.eval_tokens)
