@@ -102,9 +102,8 @@ def profile(
     best = float(h(problem.theta(phi[None]))[0])
     steps = np.linspace(span/points, span, points)
     goal = best + se*np.r_[-steps[::-1], steps]
-    r, _ = problem(phi[None], np.zeros(1, int))
-    n = len(problem.x)
-    w, d = np.ones(r.shape[1]), np.full(r.shape[1], np.inf)     # priors, if any, are the last columns: weight one, never Huberised
+    r, n = problem.at(phi)[0], len(problem.x)
+    w, d = np.ones(len(r)), np.full(len(r), np.inf)     # priors, if any, are the last columns: weight one, never Huberised
     w[:n], d[:n] = weights, delta
     floor = float((w*huber(r, d)).sum())
     pull = np.sqrt(60*rise)/se     # strong enough to arrive near c, weak enough to stay well conditioned
@@ -137,8 +136,8 @@ def bootstrap(
     from dataclasses import replace
     rng, n = np.random.default_rng(seed), len(problem.x)
     w = np.ones(n) if weights is None else np.asarray(weights, float)
-    r, J = problem(phi[None], np.zeros(1, int))
-    extra = r.shape[1] - n                       # priors
+    r, J = problem.at(phi)
+    extra = len(r) - n                       # priors
     full = lambda w, d=1.: np.concatenate([w, np.full((*w.shape[:-1], extra), d)], -1)
     d, start = full(np.full(n, float(delta)), np.inf), np.repeat(phi[None], n_boot, 0)
     if kind == "cases" or (kind is None and groups is not None):
@@ -146,11 +145,11 @@ def bootstrap(
         counts = rng.multinomial(g.max() + 1, np.full(g.max() + 1, 1/(g.max() + 1)), size=n_boot).astype(float)
         sol = solve(problem, start, d, full(counts[:, g]*w), lower=lower, upper=upper, tol=1e-8)
     else:
-        Z = J[0, :, :n]*np.sqrt(w)
-        lever = np.einsum("qn,qn->n", Z, np.linalg.pinv(J[0, :, n:]@J[0, :, n:].T + Z@Z.T)@Z)
-        raised = r[0, :n]/np.maximum(1 - lever, .1)
+        Z = J[:, :n]*np.sqrt(w)
+        lever = np.einsum("qn,qn->n", Z, np.linalg.pinv(J[:, n:]@J[:, n:].T + Z@Z.T)@Z)
+        raised = r[:n]/np.maximum(1 - lever, .1)
         if problem.scale is not None: raised = raised/problem.scale
-        fitted = problem.target + r[0, :n]/(1 if problem.scale is None else problem.scale)
+        fitted = problem.target + r[:n]/(1 if problem.scale is None else problem.scale)
         flips = rng.choice([-1., 1.], size=(n_boot, n))
         sol = solve(replace(problem, target=fitted - flips*raised), start, d, full(w), lower=lower, upper=upper, tol=1e-8)
     return problem.theta(sol.phi)

@@ -214,7 +214,7 @@ def conf_int(self:LawFit,
 def _curvature_root(self:LawFit):
     "Root of the inverse curvature of the objective"
     n = self.num_runs
-    r, J = (v[0] for v in self.problem(self.phi[None], np.zeros(1, int)))
+    r, J = self.problem.at(self.phi)
     w = self.data.get("weights", np.ones(n))
     val, vec = np.linalg.eigh(share_inside(r[:n], self.delta, w)*(J[:, :n]*w)@J[:, :n].T + J[:, n:]@J[:, n:].T)
     return self.M@(vec/np.sqrt(np.maximum(val, 1e-13*val.max() + 1e-300)))
