@@ -15,7 +15,7 @@ from .laws import FitError
 ALIASES = dict(   # our column -> what it may be called, best first; compared in lower case with every run of other characters as _
     num_params="num_params n params parameters model_size n_params num_parameters parameter_count params_active_precise active_params",
     num_tokens="num_tokens d tokens training_tokens n_tokens train_tokens num_training_tokens tokens_seen",
-    flops="actual_flops flops flop c compute training_flop training_flops training_compute train_flops total_flops",
+    flops="flops flop actual_flops c compute training_flop training_flops training_compute train_flops total_flops",
     loss="final_loss validation_loss val_loss eval_loss held_out_loss heldout_loss test_loss loss",
     compute_budget="compute_budget budget flops_budget target_flops isoflop_budget",
     loss_se="loss_se loss_stderr loss_sem", trunk="trunk run_name trunk_id",
