@@ -15,7 +15,7 @@ from ..sweep import TrainingRunner, device_executor
 
 # %% ../../nbs/examples/demo.ipynb #12fed77e
 BUDGETS = [3e10, 6e10, 1.2e11, 2.4e11, 4.8e11] # FLOPs of one run
-WIDTHS = {3e10: [16, 24, 32], 6e10: [16, 24, 32, 48], 1.2e11: [16, 24, 32, 48, 64, 80], 2.4e11: [24, 32, 48, 64, 80], 4.8e11: [24, 32, 48, 64, 80]}
+WIDTHS = {3e10: [8, 16, 24, 32], 6e10: [16, 24, 32, 48], 1.2e11: [16, 24, 32, 48, 64, 80], 2.4e11: [24, 32, 48, 64, 80], 4.8e11: [24, 32, 48, 64, 80]}
 
 def demo_task():
     "Byte-level GPTs of two layers on the running Python's standard library; its held-out files are never trained on."
@@ -24,7 +24,7 @@ def demo_task():
     return make_task(byte_gpt, "d_model", dataset=PythonCorpus(), eval_dataset=PythonCorpus(split="test"), loss_fn=gpt_loss_fn)
 
 def demo_plan(task):
-    "Five budgets, three to six widths each; small batches, which at this scale learn most from a token."
+    "Five budgets, four to six widths each; small batches, which at this scale learn most from a token."
     return plan_sweep(task, compute_budgets=BUDGETS, sizes=WIDTHS, recipe=Recipe(batch_tokens=512, weight_decay=0.))
 
 def run_demo(

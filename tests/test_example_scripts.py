@@ -1,0 +1,35 @@
+"The example scripts, as users run them."
+import json, subprocess, sys
+import pytest
+
+
+def script(name, *args):
+    run = subprocess.run([sys.executable, "-m", f"flops_fit.examples.{name}", *map(str, args)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    return run.stdout
+
+
+@pytest.mark.parametrize("name, flags", [
+    ("example_programmatic", ()), ("example_cli_wrapper", ("--layers", 3, "--heads", 2, "--seq-len", 128, "--budgets", "1e16,3e16,1e17", "--cache-dir", "cache"))])
+def test_mock_runs_print_a_table_save_plots_and_say_what_they_are(name, flags, tmp_path):
+    flags = [tmp_path/f if f == "cache" else f for f in flags]
+    out = script(name, *flags, "--output-dir", tmp_path)
+    assert "| Compute" in out and "simulated" in out.lower()
+    assert len(list((tmp_path/"mock"/"plots").glob("*.png"))) >= 3
+    assert all(json.loads(f.read_text())["simulated"] for f in (tmp_path/"mock"/"runs").glob("*.json"))
+    if flags:
+        plan = json.loads((tmp_path/"mock"/"plan.json").read_text())
+        assert plan["compute_budgets"] == [1e16, 3e16, 1e17]
+        assert plan["task"]["model_kwargs"] == dict(vocab_size=50257, num_layers=3, num_heads=2, max_seq_len=128)
+        assert not (tmp_path/"cache").exists() # a simulation reads no text
+
+
+def test_real_runs_on_text_of_ones_own(tmp_path):
+    words = "the cat sat on a mat and saw the dog who ran to the big red ball in the park".split()
+    text = "\n<|endoftext|>\n".join(" ".join(words[(i*j + j) % len(words)] for j in range(60)) for i in range(1500))
+    (tmp_path/"text.txt").write_text(text)
+    out = script("example_cli_wrapper", "--real", "--layers", 1, "--heads", 2, "--seq-len", 32, "--tokenizer", "bytes", "--text", tmp_path/"text.txt",
+                 "--budgets", "4e8,8e8,1.6e9", "--cache-dir", tmp_path/"cache", "--output-dir", tmp_path/"out")
+    assert "| Compute" in out and "simulated" not in out.lower()
+    runs = [json.loads(f.read_text()) for f in (tmp_path/"out"/"real"/"runs").glob("*.json")]
+    assert len(runs) > 5 and all(r["status"] == "completed" and not r["simulated"] and r["final_loss"] < 5.6 for r in runs)
