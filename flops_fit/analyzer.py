@@ -213,7 +213,7 @@ def disagreements(self:ScalingAnalysis,
     if self.law is None: return []
     C = float(C or 10*self.max_compute)
     r = self.runs[self.runs.compute_budget.notna()] if "compute_budget" in self.runs else self.runs[:0]
-    bias = {name: parabola_bias(self.law, r.num_params, r.compute_budget, C, degree) for name, degree, fit in (("parabola", 2, self.isoflop), ("cubic", 3, self.cubic)) if fit is not None}
+    bias = {name: lambda degree=degree: parabola_bias(self.law, r.num_params, r.compute_budget, C, degree) for name, degree in (("parabola", 2), ("cubic", 3))}
     # Chinchilla's own form is compared by `warnings_at`
     return disagreements(self.approaches(C).drop(index="Chinchilla", errors="ignore"), C, bias)
 

@@ -10,6 +10,7 @@ __all__ = ['human', 'flop', 'design_warnings', 'grid_edges', 'lack_of_fit', 'inf
 import numpy as np, pandas as pd
 from .laws import FitError, FitWarning
 from .solver import solve
+from .intervals import spread
 from .lawfit import LawFit
 from .fitter import fit_isoflop, fit_parametric
 
@@ -23,8 +24,8 @@ def human(
     if x == 0: return "0"
     x = float(f"{x:.{digits}g}")
     for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"), (1, "")):
-        if size <= abs(x) < 1000*size: return f"{x/size:.{digits}g}{unit}"
-    return f"{x:.{digits}g}" if .01 <= abs(x) < 1 else f"{x:.{max(digits - 1, 0)}e}".replace("e+", "e")
+        if size <= abs(x) < 1000*size: return f"{x/size:g}{unit}"
+    return f"{x:g}" if .01 <= abs(x) < 1 else f"{x:.{max(digits - 1, 0)}e}".replace("e+", "e")
 
 # %% ../nbs/05_diagnostics.ipynb #46d2fee8
 def flop(
@@ -110,12 +111,12 @@ def influence(
     d = np.r_[np.full(n, fit.delta), np.full(extra, np.inf)]
     low, high = (-np.inf if fit.lower is None else fit.lower), (np.inf if fit.upper is None else fit.upper)
     sol = solve(fit.problem, np.repeat(fit.phi[None], G, 0), d, w, lower=low, upper=high, tol=1e-7, max_iter=60)
-    best = lambda theta: fit._best(C)[1](theta)[:, 0]
+    best = lambda theta: fit._best(C)[1](theta)[:, 0]      # ln N*, ln D*, ln loss
     moved = best(fit.problem.theta(sol.phi)) - best(fit.theta[None])
-    now = fit.optimum(C)
-    se = lambda name: np.log(now[f"{name}_upper"]/now[f"{name}_lower"])/3.92
-    table = pd.DataFrame(dict(rows=[tuple(np.flatnonzero(group == g)) for g in range(G)], shift_params=moved[:, 0], shift_loss=moved[:, 2],
-                              params_in_se=moved[:, 0]/se("optimal_params"), loss_in_se=moved[:, 2]/se("expected_loss")))
+    far = max(np.log(C/fit.max_compute), 0)
+    se = np.maximum(np.hypot(spread(best, fit.theta, fit.root)[[0, 2]], np.array([fit.form[1], fit.form[0]])*far), 1e-12)
+    table = pd.DataFrame(dict(rows=[tuple(np.flatnonzero(group == g).tolist()) for g in range(G)], shift_params=moved[:, 0], shift_loss=moved[:, 2],
+                              params_in_se=moved[:, 0]/se[0], loss_in_se=moved[:, 2]/se[1]))
     return table.sort_values("params_in_se", key=np.abs, ascending=False, ignore_index=True)
 
 # %% ../nbs/05_diagnostics.ipynb #d5a1e030
@@ -132,15 +133,15 @@ def held_out(
     if low.sum() < 8 or test.sum() < 2: return empty
     groups = d.get("groups")
     groups = None if groups is None or len(np.unique(groups[low])) < 2 else groups[low]
-    for law in dict.fromkeys([fit.law.name, "chinchilla"]):
-        if law not in ("coupled", "chinchilla", "kaplan"): continue
-        try: part = fit_parametric(d["N"][low], d["D"][low], d["loss"][low], law=law, compute=d["compute"][low], flops_factor=fit.k, groups=groups)
-        except FitError: continue
+    name = fit.law.name if fit.law.name in ("coupled", "kaplan") else "chinchilla"
+    try: part = fit_parametric(d["N"][low], d["D"][low], d["loss"][low], law=name, compute=d["compute"][low], flops_factor=fit.k, groups=groups)
+    except FitError: return empty
+    for law, part in {name: part, **({} if part.plain is None else {"chinchilla": part.plain})}.items():
         p = part.predict(d["N"][test], d["D"][test], interval="prediction")
         miss = np.log(d["loss"][test]/p.loss)
         rows[law] = dict(below=float(d["compute"].max()/h), fitted=int(low.sum()), held=int(test.sum()), rms=float(np.sqrt((miss**2).mean())), mean=float(miss.mean()),
                          inside=float(((p.lower <= d["loss"][test]) & (d["loss"][test] <= p.upper)).mean()), half_width=float(np.log(p.upper/p.lower).mean()/2))
-    return pd.DataFrame.from_dict(rows, orient="index") if rows else empty
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 # %% ../nbs/05_diagnostics.ipynb #cdb57a66
 def parabola_bias(
@@ -161,7 +162,7 @@ def parabola_bias(
 def disagreements(
     table, # a row an approach: num_params, loss, each with _lower and _upper; the last row is the one the others are compared with
     C,     # the budget they speak of
-    bias=None, # {approach: known bias of its ln N*}
+    bias=None, # {approach: function that gives the known bias of its ln N*}
 )->list: # of `FitWarning`
     "Approaches whose N* or loss differ from the last row's by more than their intervals allow"
     ref, out = table.iloc[-1], []
@@ -171,7 +172,7 @@ def disagreements(
             gap, allowed = v[0] - v[1], np.hypot(*((hi - lo)/2))
             if not (np.isfinite(allowed) and abs(gap) > allowed): continue
             show = (lambda u: human(u)) if what == "num_params" else (lambda u: f"{u:.4g}")
-            known = (bias or {}).get(name, np.nan) if what == "num_params" else np.nan
+            known = bias[name]() if what == "num_params" and name in (bias or {}) else np.nan
             because = f" A {name} through these very sizes is off by {np.expm1(known):+.0%} even without noise." if np.isfinite(known) and abs(known) > .02 else ""
             remedy = ("A parabola is biased where a valley is steeper on one side; trust the law, or narrow the grid around the optimum." if name in ("parabola", "cubic") else
                       "The envelope is as coarse as the grid of sizes, and takes points of unfinished schedules as final." if name == "envelope" else

@@ -1,0 +1,179 @@
+"""Held-out truth: fit the runs below Cmax/h, predict those above, on every suitable set of published runs.
+
+    python benchmarks/extrapolate.py [--skip-chinchilla] [--h 2.5 8 30]       (writes benchmarks/results/extrapolate.csv and .md)
+
+Judged are runs above Cmax/h whose N lies within a factor of 4 of the optimum. Where that optimum lies is read off the runs without any scaling law: a quadratic
+surface (with a skew across the valley) of log loss over (log N, log C) through the upper part of the set; it agrees with the isoFLOP minima where there are isoFLOP
+curves. RMS is of ln(measured/predicted), N* error is ln(predicted/read off) at Cmax/sqrt(h), in the middle of what was held out; coverage and width are those of the 95% prediction interval. chinchilla 0.2.0 (PyPI, in a virtual environment of its own) gives no intervals.
+
+A set is judged at h when at least 8 runs lie below and 2 above near the optimum. Sets of one source (six of Gemstones') count as one in every mean.
+"""
+import os
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+import argparse, json, subprocess, sys, warnings
+from pathlib import Path
+import numpy as np, pandas as pd
+root = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(root))
+from flops_fit.fitter import FitError, fit_parametric
+from flops_fit.runs import read_runs
+
+data = root.parent/"shared"/"data"/"runs"
+
+
+def sets():
+    "name -> (source, runs)"
+    if not data.exists(): sys.exit(f"{data} is missing: this benchmark judges fits on published runs")
+    out = {}
+    runs = read_runs(data/"epoch_chinchilla/svg_extracted_data.csv")
+    out["chinchilla"] = "chinchilla", runs[runs.loss < runs.loss.nlargest(5).min()]
+    out["llama3"] = "llama3", read_runs(data/"llama3_isoflop/isoflops_points.csv")
+    for name in ("hot", "cool_end", "cool_begin", "lr_ablation_hot", "hot_sampled_like_chinchilla", "slim_chinchilla"):
+        out[f"gemstones {name}"] = "gemstones", read_runs(data/f"gemstones/wandb_df_for_fitting_{name}.jsonl")
+    ladder = pd.read_csv(data/"olmo_ladder/runs_final.csv")
+    ladder = ladder[ladder["mode"].isin(["train", "held"])]      # one recipe: the ladder and its 3B runs
+    for loss in ("c4_en", "pile", "dolma_wiki"): out[f"olmo {loss}"] = "olmo", read_runs(ladder, columns=dict(loss=f"{loss}-validation/CrossEntropyLoss", trunk="run"))
+    runs = pd.read_csv(data/"datablations/runs.csv")
+    runs = runs[(runs.D <= 1.001*runs.unique_tokens) & (runs.D > 1e9)]      # no repeats
+    out["datablations unique"] = "datablations", read_runs(runs.groupby(["N", "D"], as_index=False).loss.mean())
+    runs = pd.read_csv(data/"steplaw_lr_bs/dense_lr_bs_loss.csv")           # the best learning rate and batch of each N and D
+    out["steplaw best"] = "steplaw", read_runs(runs.groupby(["N", "D"], as_index=False).loss.min())
+    return out
+
+
+def surface(x, c, loss):
+    "Optimum ln N*(c) read off a polynomial of ln loss in (ln N, ln C), from runs in the upper part near the valley"
+    use = c >= c.max() - np.log(100)
+    best = np.array([loss[use & (np.abs(c - v) < .7)].min(initial=np.inf) for v in c])
+    near = use & (loss < 1.13*best) & np.isfinite(best)
+    x0, c0, l = x[near].mean(), c[near].mean(), np.log(loss[near])
+    def terms(z, b):                                             # z: across the valley, b: along it. A quadratic, and skewed where runs suffice
+        out = [np.ones_like(z), z, b, z*z, b*b]
+        return np.stack(out + [z*b, z**3] if near.sum() >= 12 else out, 1)
+    k, *_ = np.linalg.lstsq(terms(x[near] - x0 - .5*(c[near] - c0), c[near] - c0), l, rcond=None)
+    grid = np.linspace(-3, 3, 1201)
+    def optimum(at):
+        out = []
+        for v in np.atleast_1d(at):
+            f = terms(grid, np.full_like(grid, v - c0))@k
+            low = np.flatnonzero((f[1:-1] < f[:-2]) & (f[1:-1] < f[2:])) + 1
+            out.append(x0 + .5*(v - c0) + grid[low[np.abs(grid[low]).argmin()]] if len(low) else np.nan)
+        return np.array(out)
+    return optimum
+
+
+theirs = '''
+import json, sys, tempfile
+import numpy as np, pandas as pd
+from chinchilla import Chinchilla
+from chinchilla._metrics import log_huber
+out = {}
+for name, rows in json.load(open(sys.argv[1])).items():
+    df = pd.DataFrame(rows); low = df.loss.min()
+    grid = dict(e=np.log(low*np.linspace(.3, .95, 4)), a=np.linspace(2, 9, 4), b=np.linspace(2, 10, 4), alpha=np.linspace(.1, .7, 4), beta=np.linspace(.1, .7, 4))
+    cc = Chinchilla(tempfile.mkdtemp(), param_grid=grid, seed_ranges=dict(C=(1e18, 1e21), N_to_D=(5, 100)), loss_fn=lambda y, p: log_huber(y, p, 1e-3), log_level=40)
+    cc.database.df = df
+    cc.visualizer.optim = lambda *a, **k: None
+    try: cc.fit(); out[name] = {k: float(v) for k, v in cc.get_params().items()}
+    except Exception as e: out[name] = repr(e)
+print("RESULT" + json.dumps(out))
+'''
+
+
+def chinchilla(tables):
+    "Parameters that chinchilla 0.2.0 fits to each table"
+    env = root/"build"/"benchmark_env"
+    python = env/"bin"/"python"
+    if not python.exists(): subprocess.run([sys.executable, "-m", "venv", str(env)], check=True)
+    if not list(env.glob("lib/python*/site-packages/chinchilla-0.2.0*")): subprocess.run([str(python), "-m", "pip", "install", "-q", "chinchilla==0.2.0", "pandas"], check=True, capture_output=True)
+    path = env/"extrapolate.json"
+    path.write_text(json.dumps({k: v.to_dict("list") for k, v in tables.items()}))
+    out = subprocess.run([str(python), "-c", theirs, str(path)], capture_output=True, text=True)
+    if out.returncode: sys.exit(f"chinchilla 0.2.0 failed:\n{out.stderr[-3000:]}")
+    return json.loads(out.stdout.split("RESULT")[1])
+
+
+def split(runs, h):
+    "low, test, optimum or None"
+    x, c = np.log(runs.num_params.to_numpy(float)), np.log(runs.flops.to_numpy(float))
+    opt = surface(x, c, runs.loss.to_numpy(float))
+    low = c <= c.max() - np.log(h) + 1e-9
+    near = np.abs(x - opt(c)) <= np.log(4)
+    if low.sum() < 8 or (~low & near).sum() < 2: return None
+    return low, ~low & near, opt
+
+
+def groups_of(runs, at): return runs.trunk[at] if "trunk" in runs and 1 < runs.trunk[at].nunique() < at.sum() else None
+
+
+def judge(runs, low, test, opt, law, h):
+    "One row of the table"
+    a, b = runs[low], runs[test]
+    factor = float((runs.flops/runs.num_params/runs.num_tokens).median())
+    fit = fit_parametric(a.num_params, a.num_tokens, a.loss, law=law, compute=a.flops, flops_factor=factor, groups=groups_of(runs, low))
+    p = fit.predict(b.num_params, b.num_tokens, interval="prediction")
+    miss = np.log(b.loss.to_numpy()/p.loss.to_numpy())
+    middle = runs.flops.max()/h**.5
+    best, truth = fit.optimum(middle), float(np.exp(opt(np.log(middle))[0]))
+    return dict(rms=np.sqrt((miss**2).mean()), mean=miss.mean(), coverage=((p.lower.to_numpy() <= b.loss.to_numpy()) & (b.loss.to_numpy() <= p.upper.to_numpy())).mean(),
+                half_width=np.log(p.upper/p.lower).mean()/2, n_error=np.log(best.optimal_params/truth), n_inside=float(best.optimal_params_lower <= truth <= best.optimal_params_upper),
+                n_half_width=np.log(best.optimal_params_upper/best.optimal_params_lower)/2)
+
+
+def table(hs, laws=("chinchilla", "coupled"), judge=judge):
+    rows, tables = [], {}
+    for name, (source, runs) in sets().items():
+        for h in hs:
+            if (s := split(runs, h)) is None: continue
+            low, test, opt = s
+            tables[f"{name}|{h:g}"] = runs[low][["num_params", "num_tokens", "flops", "loss"]].rename(columns=dict(num_params="N", num_tokens="D", flops="C"))
+            for law in laws:
+                try: rows.append(dict(set=name, source=source, h=h, law=law, fitted=int(low.sum()), held=int(test.sum()), **judge(runs, low, test, opt, law, h)))
+                except FitError as e: print(f"{name} at h = {h}: {law}: {e}", file=sys.stderr)
+    return pd.DataFrame(rows), tables
+
+
+def their_rows(tables):
+    all_sets, rows = sets(), []
+    for key, p in chinchilla(tables).items():
+        name, h = key.rsplit("|", 1)
+        source, runs = all_sets[name]
+        low, test, opt = split(runs, float(h))
+        if isinstance(p, str): print(f"{key}: chinchilla 0.2.0: {p}", file=sys.stderr); continue
+        b, middle = runs[test], runs.flops.max()/float(h)**.5
+        miss = np.log(b.loss/(p["E"] + p["A"]/b.num_params**p["alpha"] + p["B"]/b.num_tokens**p["beta"])).to_numpy()
+        k = float((runs.flops/runs.num_params/runs.num_tokens).median())
+        G = (p["alpha"]*p["A"]/(p["beta"]*p["B"]))**(1/(p["alpha"] + p["beta"]))
+        rows.append(dict(set=name, source=source, h=float(h), law="chinchilla 0.2.0", fitted=int(low.sum()), held=int(test.sum()), rms=np.sqrt((miss**2).mean()), mean=miss.mean(),
+                         n_error=float(np.log(G*(middle/k)**(p["beta"]/(p["alpha"] + p["beta"]))) - opt(np.log(middle))[0])))
+    return pd.DataFrame(rows)
+
+
+def pooled(df):
+    "Means over sources, each source counting once"
+    df = df.assign(log_rms=np.log(df.rms), abs_n=df.n_error.abs())
+    by = df.groupby(["h", "law", "source"])[["rms", "log_rms", "coverage", "half_width", "abs_n", "n_inside", "n_half_width"]].mean().groupby(["h", "law"], sort=True)
+    out = by.mean()
+    out.insert(0, "sources", by.size())
+    out["gm_rms"] = np.exp(out.pop("log_rms"))
+    return out[["sources", "rms", "gm_rms", "coverage", "half_width", "abs_n", "n_inside", "n_half_width"]]
+
+
+def markdown(df, n=4): 
+    df = df.reset_index()
+    cell = lambda v: (f"{v:.{n}f}" if isinstance(v, float) and v == v and abs(v) < 10 and v != int(v) else "" if v != v else f"{v:g}" if isinstance(v, (int, float)) else str(v))
+    return "\n".join(["| " + " | ".join(df.columns) + " |", "|" + "---|"*len(df.columns)] + ["| " + " | ".join(map(cell, r)) + " |" for r in df.itertuples(index=False)])
+
+
+if __name__ == "__main__":
+    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    ap.add_argument("--skip-chinchilla", action="store_true"); ap.add_argument("--h", type=float, nargs="*", default=[2.5, 8, 30])
+    args = ap.parse_args()
+    df, tables = table(args.h)
+    if not args.skip_chinchilla: df = pd.concat([df, their_rows(tables)], ignore_index=True)
+    pool = pooled(df)
+    print(df.drop(columns="source").round(4).to_string(index=False)); print(pool.round(4).to_string())
+    results = Path(__file__).parent/"results"; results.mkdir(exist_ok=True)
+    df.round(6).to_csv(results/"extrapolate.csv", index=False)
+    (results/"extrapolate.md").write_text(f"# Fit below Cmax/h, predict above, near the optimum\n\nMade by `python benchmarks/extrapolate.py`; what is judged and how is written at its top. rms and widths are of ln loss.\n\n"
+                                          f"Means over sources, each counting once (gm_rms: geometric):\n\n{markdown(pool)}\n\nEach set:\n\n{markdown(df.drop(columns='source').set_index('set'))}\n")
