@@ -109,20 +109,21 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
     r, J = problem.at(phi)
     inside = (phi > lower + 1e-9) & (phi < upper - 1e-9)          # a parameter on its bound has no spread
     if not inside.any(): raise FitError(f"{law.name}: every free parameter ends on its bound. These runs do not determine this law; fix parameters, or choose another law.")
-    uneven = n >= 30 and not {"weights", "groups"} & set(data) and _uneven(r, problem.target - r)
+    uneven = n >= 30 and not {"weights", "groups"} & set(data) and _uneven(r, problem.target - r, J)
     root, fit.df = covariance_root(J[inside], r, delta, np.ones(n) if uneven else data.get("weights"), data.get("groups"))
     fit.theta, fit.root = problem.theta(phi[None])[0], M[:, inside]@root
     fit.phi, fit.objective, fit.delta, fit.reached, fit.condition = phi, obj, delta, share, condition(J)
     scale = 1. if problem.scale is None else problem.scale
     fit.sigma = robust_scale(fit.residuals, q) if kind != "linear" else robust_scale(r/scale, q)/np.median(data["loss"])
     fit.warnings = _warnings(fit, [free[j] for j in np.flatnonzero(~inside)])
-    if uneven: fit.warnings.append(FitWarning("uneven_noise", "The runs scatter more at one end of the losses than at the other.", "Intervals allow for it (HC3); loss_se=, where seeds give it, would also sharpen the fit."))
+    if uneven: fit.warnings.append(FitWarning("uneven_noise", "The runs do not all scatter alike: some regions are noisier, or fitted worse, than others.", "Intervals allow for it (HC3); loss_se=, where seeds give it, would also sharpen the fit."))
     return fit
 
-def _uneven(r, fitted):
-    "Do residuals grow or shrink with the fitted loss? Spearman's rank correlation of their size, at p < .01"
-    rank = lambda v: np.argsort(np.argsort(v))
-    return abs(np.corrcoef(rank(np.abs(r)), rank(fitted))[0, 1])*np.sqrt(len(r) - 1) > 2.576
+def _uneven(r, fitted, J):
+    "Does the size of residuals go with the fitted loss, or with how much a run decides? Spearman's rank correlations, p < .01 in all"
+    rank, size = lambda v: np.argsort(np.argsort(v)), np.abs(r)
+    leverage = (np.linalg.qr(J.T)[0]**2).sum(1)
+    return max(abs(np.corrcoef(rank(size), rank(v))[0, 1]) for v in (fitted, leverage))*np.sqrt(len(r) - 1) > 2.807
 
 def _warnings(fit, at_bound):
     "What the data themselves say against the fit"

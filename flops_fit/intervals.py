@@ -36,7 +36,7 @@ def covariance_root(
     delta,    # Huber's delta
     weights=None, # (n,), or None when all are equal
     groups=None,  # (n,) group of each run: residuals within a group may be correlated
-): # R (q,q) with cov = R R', and its degrees of freedom
+): # R (q,q), or (q,groups), with cov = R R', and its degrees of freedom
     "Root of the covariance of the fitted parameters"
     q, n = J.shape
     w = np.ones(n) if weights is None else weights
@@ -51,8 +51,13 @@ def covariance_root(
         at = g == i
         left = np.eye(at.sum()) - Z[:, at].T@Z[:, at]
         scores.append(Z[:, at]@np.linalg.solve(left + 1e-6*np.eye(len(left)), np.sqrt(w[at])*psi[at]))
-    val, vec = np.linalg.eigh(np.array(scores).T@np.array(scores)*(G - 1)/G if groups is not None else np.array(scores).T@np.array(scores))
-    return half@(vec*np.sqrt(np.maximum(val, 0)))*K/m, max((G - 1) if groups is not None else n - q, 1)
+    scores = np.array(scores).T
+    if groups is not None: return half@scores*np.sqrt((G - 1)/G)*K/m, max(G - 1, 1)
+    # where noise is uneven so is the share inside delta: the curvature is taken from the residuals themselves, leaning a tenth on the average
+    wide = max(delta, .35*robust_scale(r, 0))
+    near = w*np.where(np.abs(r) <= wide, delta/wide if np.isfinite(wide) else 1., 0.)
+    curve = .9*(J*near)@J.T + .1*m*(J*w)@J.T
+    return np.linalg.solve(curve, np.linalg.solve(half.T, scores))*K, max(n - q, 1)
 
 def quantile(
     level,      # e.g. .95
