@@ -1,0 +1,38 @@
+# Two commands: `make demo` (a real sweep, about 90 s on two cores after installing) and `make test` (everything CI runs).
+PYTHON ?= python3
+BIN = .venv/bin
+DEMO_DIR ?= demo
+
+.PHONY: demo test notebooks pytest docs readme clean
+
+.venv/pip-ready:
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/demo-ready: .venv/pip-ready settings.ini setup.py constraints.txt
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/dev-ready: .venv/pip-ready settings.ini setup.py constraints.txt
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@ .venv/demo-ready
+
+demo: .venv/demo-ready
+	$(BIN)/flops-fit demo --output-dir $(DEMO_DIR)
+
+test: notebooks pytest
+
+notebooks: .venv/dev-ready
+	$(BIN)/nbdev_test --n_workers 2 --timing
+
+pytest: .venv/dev-ready
+	$(BIN)/python -m pytest -q tests
+
+docs: .venv/dev-ready
+	$(BIN)/python tools/build_docs.py
+
+readme: .venv/dev-ready
+	$(BIN)/python tools/make_readme.py
+
+clean:
+	rm -rf .venv _docs _proc build demo *.egg-info
