@@ -47,10 +47,11 @@ class _Family:
         c = self.counts(size)
         return None if isinstance(c, ContractError) else c["num_params"]
 
-    def reach(self, low, high):
+    def reach(self, low, high, multiple=None):
         "Sizes, a factor of four apart, that enclose N from `low` to `high` as far as the family goes."
-        known = {s: self.n(s) for s in (64, 128) if self.n(s)}
-        if len(known) < 2: known |= {s: self.n(s) for s in (16, 8, 4, 2, 1) if self.n(s)}
+        first = (64, 128) if multiple is None else (multiple, 2*multiple)
+        known = {s: self.n(s) for s in first if self.n(s)}
+        if len(known) < 2: known |= {s: self.n(s) for s in (1, 2, 4, 8, 16, 24, 48, 96, 192, 384, 768, 256, 512, 1024) if self.n(s)}
         if not known: raise next(e for e in self.seen.values() if isinstance(e, ContractError))
         self._grows(known)
         s = min(known)
@@ -168,7 +169,7 @@ def _ladder(family, guesses, num_sizes, span, multiple):
     "Sizes that all budgets share, a constant factor of N apart."
     if num_sizes < 2 or span <= 1: raise ContractError("num_sizes, span", "at least 2 sizes and a span above 1", f"{num_sizes}, {span}", "use 7 and 6")
     low, high, step = min(guesses.values())/span, max(guesses.values())*span, span**(2/(num_sizes-1))
-    known = family.reach(low, high)
+    known = family.reach(low, high, multiple)
     targets = [min(guesses.values())/span*step**i for i in range(math.ceil(math.log(high/low)/math.log(step)-1e-9)+1)]
     ladder = {s for s in (family.size_for(n, known, multiple) for n in targets) if s}
     if len(ladder) < 2:
