@@ -38,11 +38,9 @@ def _priors(loss, free):
 def scale(
     r, # residuals (n,)
 )->float:
-    "Residual scale: the larger of MAD and twice-clipped RMS, corrected for 5 parameters"
-    clipped = r
-    for _ in range(2): clipped = np.clip(r, *(np.array([-3, 3])*np.sqrt((clipped**2).mean())))
-    n = len(r)
-    return max(float(np.median(np.abs(r))/.6745), float(np.sqrt((clipped**2).mean())), 1e-9)*np.sqrt(n/max(n - 5, 1))
+    "Residual scale: RMS clipped at six robust sigmas and no less than one, corrected for 5 parameters"
+    n, mad = len(r), np.median(np.abs(r))/.6745
+    return max(float(np.sqrt((np.clip(r, -6*mad, 6*mad)**2).mean())), float(mad), 1e-9)*np.sqrt(n/max(n - 5, 1))
 
 # %% ../nbs/03f_coupled.ipynb #81f5a140
 def _starts(plain, problem, lowest):

@@ -21,8 +21,11 @@ _all_ = ["fit_power_law", "fit_isoflop", "fit_envelope", "PowerLawFit", "LawFit"
 # %% ../nbs/04_fitter.ipynb #cfa61df5
 def _column(v, name, n=None, positive=True):
     "v as floats (n,), or a FitError"
-    try: a = np.asarray(v, float)
-    except (TypeError, ValueError): raise FitError(f"{name}: expected numbers, got {np.asarray(v).dtype} values such as {next(iter(np.ravel(v)), None)!r}. Convert the column first.") from None
+    try:
+        a = np.asarray(v)
+        if a.dtype.kind not in "iuf" and any(isinstance(x, (str, bytes, bool)) for x in np.ravel(a).tolist()): raise TypeError
+        a = a.astype(float)
+    except (TypeError, ValueError): raise FitError(f"{name}: expected numbers, got values such as {next(iter(np.ravel(v)), None)!r}. Convert the column first.") from None
     if a.ndim != 1: raise FitError(f"{name}: expected one value a run (a 1-d array), got shape {a.shape}.")
     if n is not None and len(a) != n: raise FitError(f"{name}: expected {n} values, as many as there are runs in N, got {len(a)}.")
     bad = ~np.isfinite(a) | ((a <= 0) if positive else False)
@@ -35,6 +38,9 @@ def _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, k)
     N = _column(N, "N"); n = len(N)
     data, notes = dict(N=N, D=_column(D, "D", n), loss=_column(loss, "loss", n)), []
     if n < 2: raise FitError(f"N, D, loss: expected several runs, got {n}. A law needs more runs than it has parameters.")
+    if np.ptp(data["loss"]) == 0: raise FitError(f"loss: expected runs that differ, got {n} losses of {data['loss'][0]:.4g}. Is this the right column?")
+    for v in ("N", "D") if law.units else ():
+        if np.ptp(data[v]) == 0: raise FitError(f"{v}: expected several {'model sizes' if v == 'N' else 'token counts'}, got {data[v][0]:.4g} for every run. Nothing about {v} can be learned; vary it, or fit a law without it.")
     data["compute"] = k*N*data["D"] if compute is None else _column(compute, "compute", n)
     if unique_tokens is not None:
         U = np.minimum(_column(np.broadcast_to(unique_tokens, n) if np.ndim(unique_tokens) == 0 else unique_tokens, "unique_tokens", n), data["D"])
@@ -98,8 +104,10 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
     phi, obj, share = best_of(problem, starts, np.inf, weights, lower, upper)     # least squares first: from there every delta is near
     if kind != "huber": delta = np.inf
     elif delta is None:
+        delta = np.inf
         for i in range(3):
-            delta = max(1.345*robust_scale(problem.at(phi)[0], q), 1e-12)
+            if (spread := robust_scale(problem.at(phi)[0], q)) < 1e-10: break      # no noise, nothing to be robust against
+            delta = 1.345*spread
             phi, obj, again = best_of(problem, np.r_[phi[None], starts[::5]] if i == 0 else phi[None], delta, weights, lower, upper)
             share = min(share, again)
     else:

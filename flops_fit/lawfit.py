@@ -149,7 +149,7 @@ def optimum(self:LawFit,
     for i, name in enumerate(("optimal_params", "optimal_tokens", "expected_loss", "tokens_per_param")):
         if name == "expected_loss": sd = np.sqrt(se[:, i]**2 + (self.form[0]*far)**2 + (self.sigma**2 if self.noise_in_loss else 0.))
         else: sd = np.sqrt(se[:, i]**2 + (self.form[1]*(2 if name == "tokens_per_param" else 1)*far)**2)
-        out[name], out[f"{name}_lower"], out[f"{name}_upper"] = (np.exp(value[:, i] + s*t*sd) for s in (0, -1, 1))
+        with np.errstate(over="ignore"): out[name], out[f"{name}_lower"], out[f"{name}_upper"] = (np.exp(value[:, i] + s*t*sd) for s in (0, -1, 1))
     if unique_tokens is not None:
         for s in ("", "_lower", "_upper"): out[f"epochs{s}"] = out[f"optimal_tokens{s}"]/np.asarray(unique_tokens, float)
     return Answer({k: float(v[0]) for k, v in out.items()}) if scalar else out
@@ -207,7 +207,7 @@ def conf_int(self:LawFit,
         else:     # the rise at which a parabolic profile would end where the delta interval does
             rise = .5*(t*se/float(spread(h, self.theta, bend)))**2
             lo, hi = profile(self.problem, h, self.phi, se, rise, self.delta, self.data.get("weights", 1.), *self._bounds)
-        rows[name] = inverse(np.array([lo, hi]))
+        with np.errstate(over="ignore"): rows[name] = inverse(np.array([lo, hi]))
     return pd.DataFrame.from_dict(rows, orient="index", columns=["lower", "upper"])
 
 @patch
@@ -275,13 +275,15 @@ def _headline(self:LawFit):
 def summary(self:LawFit, level=.95)->str:
     "The fit in words and numbers"
     lines = [self._headline(), self.table(level).to_string(float_format="{:.5g}".format)]
+    if self.plain is not None: lines.append(f"beside it: {self.plain!r}")
     return "\n".join(lines + [f"! {w}" for w in self.warnings])
 
 @patch
 def _repr_html_(self:LawFit):
     from html import escape
+    beside = f"<p>Beside it: {escape(repr(self.plain))}</p>" if self.plain is not None else ""
     notes = "".join(f"<li><b>{escape(w.code)}</b>: {escape(w.message)} <i>{escape(w.remedy)}</i></li>" for w in self.warnings)
-    return (f"<p>{escape(self._headline())}</p>" + self.table().to_html(border=0, float_format="{:.5g}".format) + (f"<ul>{notes}</ul>" if notes else ""))
+    return (f"<p>{escape(self._headline())}</p>" + self.table().to_html(border=0, float_format="{:.5g}".format) + beside + (f"<ul>{notes}</ul>" if notes else ""))
 
 _arrays = "theta root M c phi lower upper prior_mean prior_root".split()
 _plainly = "objective df x0 y0 kind delta sigma k noise_in_loss reached condition".split()
