@@ -33,3 +33,23 @@ def test_real_runs_on_text_of_ones_own(tmp_path):
     assert "| Compute" in out and "simulated" not in out.lower()
     runs = [json.loads(f.read_text()) for f in (tmp_path/"out"/"real"/"runs").glob("*.json")]
     assert len(runs) > 5 and all(r["status"] == "completed" and not r["simulated"] and r["final_loss"] < 5.6 for r in runs)
+
+
+def test_prepare_train_one_generate(tmp_path, capsys):
+    pytest.importorskip("sentencepiece", reason="training a tokenizer needs sentencepiece")
+    import argparse
+    from flops_fit.examples.commands import add_commands
+    (tmp_path/"text.txt").write_text("\n<|endoftext|>\n".join(f"Once there was a cat who saw {i % 9} birds and {i % 7} trees." for i in range(900)))
+    def run(*flags):
+        p = argparse.ArgumentParser()
+        add_commands(p.add_subparsers(required=True))
+        args = p.parse_args([*map(str, flags)])
+        args.run(args)
+        return capsys.readouterr().out
+    data = ("--text", tmp_path/"text.txt", "--cache-dir", tmp_path/"cache", "--tokenizer", tmp_path/"own.model", "--vocab-size", 300, "--seq-len", 32)
+    assert "vocabulary 300" in run("prepare", *data)
+    shape = ("--width", 32, "--layers", 1, "--heads", 2, "--tokens", 2e4, "--batch-size", 8, "--micro-batch", 4, "--evals", 2, "--dropout", .1)
+    lm = ("--output-dir", tmp_path/"lm", "--device", "cpu")
+    assert "finished" in run("train-one", *data, *shape, *lm)
+    say = ("generate", *lm, "--prompt", "Once", "--max-new-tokens", 20, "--seed", 1)
+    assert run(*say).startswith("Once there") and run(*say) == run(*say)
