@@ -117,7 +117,7 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
     r, J = problem.at(phi)
     inside = (phi > lower + 1e-9) & (phi < upper - 1e-9)          # a parameter on its bound has no spread
     if not inside.any(): raise FitError(f"{law.name}: every free parameter ends on its bound. These runs do not determine this law; fix parameters, or choose another law.")
-    uneven = n >= 30 and not {"weights", "groups"} & set(data) and _uneven(r, problem.target - r, J)
+    uneven = n >= 30 and not {"weights", "groups"} & set(data) and np.abs(r).max() > 1e-9 and _uneven(r, problem.target - r, J)
     root, fit.df = covariance_root(J[inside], r, delta, np.ones(n) if uneven else data.get("weights"), data.get("groups"))
     fit.theta, fit.root = problem.theta(phi[None])[0], M[:, inside]@root
     fit.phi, fit.objective, fit.delta, fit.reached, fit.condition = phi, obj, delta, share, condition(J)

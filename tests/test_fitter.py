@@ -2,7 +2,7 @@
 import json
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
-from flops_fit.fitter import FitError, LawFit, fit_envelope, fit_isoflop, fit_parametric, fit_power_law
+from flops_fit.fitter import FitError, LawFit, fit_parametric
 from flops_fit.laws import CHINCHILLA, COUPLED, DATA_CONSTRAINED, KAPLAN, Law
 
 truth = dict(E=1.8, A=480., B=2100., alpha=.35, beta=.37)
@@ -149,6 +149,11 @@ good = noisy()
     (dict(D=-good[1]), "D: expected positive"),
     (dict(loss=[0, *good[2][1:]]), "loss: expected positive"),
     (dict(N=["big"]*45), "N: expected numbers"),
+    (dict(N=["1e6"]*45), "N: expected numbers"),
+    (dict(N=np.full(45, 1e8)), "N: expected several model sizes"),
+    (dict(D=np.full(45, 1e9)), "D: expected several token counts"),
+    (dict(loss=np.full(45, 2.)), "loss: expected runs that differ"),
+    (dict(law="coupled", delta=1e-3), "coupled law with priors sets its own"),
     (dict(D=good[1][:7]), "D: expected 45 values"),
     (dict(N=good[0][:5], D=good[1][:5], loss=good[2][:5]), "more runs than the 5 free"),
     (dict(N=good[0][:1], D=good[1][:1], loss=good[2][:1]), "several runs, got 1"),
@@ -180,45 +185,16 @@ def test_warnings():
     assert "rank_deficient" in codes(fit_parametric(N, 20*N, one))
     assert "few_groups" in codes(fit_parametric(N, D, loss, groups=np.arange(45) % 5))
     assert not codes(fit_parametric(N, D, loss))
+    assert not codes(fit_parametric(N, D, CHINCHILLA(N, D, **truth)))           # no noise is no reason to warn
+    assert "repeats_ignored" in codes(fit_parametric(N, D, loss, unique_tokens=D/4))
 
 
-@pytest.mark.parametrize("n", [6, 7, 8, 10, 12])
-def test_coupled_with_few_runs(n):
-    N, D, loss = noisy(n_budgets=3, n_sizes=4)
-    pick = np.random.default_rng(n).permutation(12)[:n]
-    fit = fit_parametric(N[pick], D[pick], loss[pick], law="coupled")
-    best = fit.optimum(1e22)
-    assert all(np.isfinite(v) for v in best.values())
-    if n < 12: assert "few_runs" in {w.code for w in fit.warnings}
-
-
-def test_power_laws():
-    x = np.geomspace(1e17, 1e21, 9)
-    fit = fit_power_law(x, 3*x**.5)
-    assert (fit.coefficient_k, fit.exponent_a, fit.l_inf) == (pytest.approx(3, rel=1e-8), pytest.approx(.5, rel=1e-9), 0)
-    fit = fit_power_law(x, 1.7 + 900*x**-.16, floor=True)
-    assert (fit.l_inf, fit.exponent_a) == (pytest.approx(1.7, rel=1e-6), pytest.approx(-.16, rel=1e-6))
-    fit = fit_power_law(x, 1.7 + 900*x**-.16, floor=1.7)
-    assert (fit.l_inf, fit.exponent_a) == (pytest.approx(1.7), pytest.approx(-.16, rel=1e-7))
-    inside = [f.a_ci[0] < .5 < f.a_ci[1] for f in (fit_power_law(x, x**.5*np.exp(.05*np.random.default_rng(i).normal(size=9))) for i in range(100))]
-    assert np.mean(inside) > .88
-    for bad in ((x[:1], x[:1]), (x, -x), (x, x[:3])):
-        with pytest.raises(FitError): fit_power_law(*bad)
-
-
-def test_isoflop_cubic_is_less_biased():
-    N, D = grid(width=10, n_sizes=11)
-    p = dict(E=1.7, A=400., B=900., alpha=.45, beta=.3)
-    C = np.repeat(np.geomspace(1e18, 1e21, 5), 11)
-    best = np.exp(CHINCHILLA.best_on_budget(CHINCHILLA.work(p)[None], np.log(C[::11]))[0][0])
-    N = np.repeat(best, 11)*np.tile(np.geomspace(1/10, 10, 11), len(best)); D = C/6/N
-    off = [np.abs(np.log(fit_isoflop(N, D, CHINCHILLA(N, D, **p), budgets=C, degree=d).minima.num_params/best)).max() for d in (2, 3)]
-    assert off[1] < .5*off[0]
-    with pytest.raises(FitError, match="at least 2"): fit_isoflop(N[:2], D[:2], N[:2])
-
-
-def test_envelope():
-    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e6, 1e8, 16), np.geomspace(1e9, 3e12, 120), indexing="ij"))
-    fit = fit_envelope(n, d, 1.7 + 400/n**.45 + 900/d**.3)
-    assert fit.n_opt.exponent_a == pytest.approx(.4, abs=.05) and fit.n_opt.exponent_a + fit.d_opt.exponent_a == pytest.approx(1, abs=.01)
-    with pytest.raises(FitError): fit_envelope(n[:3], d, d)
+def test_uneven_noise_is_noticed_and_allowed_for():
+    N, D = grid(n_budgets=10, n_sizes=12)
+    even, uneven = [], []
+    for i in range(12):
+        z = np.random.default_rng(i).normal(size=120)
+        even.append(fit_parametric(N, D, CHINCHILLA(N, D, **truth)*np.exp(.005*z)))
+        uneven.append(fit_parametric(N, D, CHINCHILLA(N, D, **truth)*np.exp(.005*z*np.geomspace(4, .5, 120))))
+    warned = lambda fits: np.mean(["uneven_noise" in [w.code for w in f.warnings] for f in fits])
+    assert warned(even) < .2 and warned(uneven) > .8

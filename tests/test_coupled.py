@@ -1,0 +1,109 @@
+"The coupled law with weak priors: what it gains, what it costs, and what it does when its priors do not suit."
+import numpy as np, pytest
+from flops_fit.coupled import near_optimal_weights, scale
+from flops_fit.fitter import fit_parametric
+from flops_fit.laws import CHINCHILLA, COUPLED
+
+chinchilla = dict(E=1.82, A=482., B=2085., alpha=.348, beta=.366, g=1.)
+bent = dict(E=1.75, A=180., B=280., alpha=.28, beta=.26, g=.5)
+no_floor = dict(E=1e-9, A=20., B=30., alpha=.12, beta=.13, g=.5)
+
+
+def runs(p, n_budgets=5, n_sizes=9, seed=0, sigma=.005):
+    C = np.repeat(np.geomspace(1e18, 1e21, n_budgets), n_sizes)
+    N = np.exp(COUPLED.best_on_budget(COUPLED.work(p)[None], np.log(C))[0][0])*np.tile(np.geomspace(1/6, 6, n_sizes), n_budgets)
+    return N, C/6/N, COUPLED(N, C/6/N, **p)*np.exp(sigma*np.random.default_rng(seed).normal(size=len(C)))
+
+
+def errors(p, C=1e23, sets=8):
+    "RMS error of ln N* and ln loss at C, of the plain and the coupled law"
+    n, _, loss = (v[0, 0] for v in COUPLED.best_on_budget(COUPLED.work(p)[None], np.log([C])))
+    out = []
+    for i in range(sets):
+        fit = fit_parametric(*runs(p, seed=i), law="coupled")
+        out.append([[np.log(b.optimal_params) - n, np.log(b.expected_loss/loss)] for b in (f.optimum(C) for f in (fit.plain, fit))])
+    return np.sqrt(np.mean(np.square(out), 0))
+
+
+def test_gains_where_the_truth_couples():
+    plain, coupled = errors(bent)
+    assert coupled[1] < .4*plain[1]
+
+
+def test_costs_little_where_chinchilla_is_true():
+    plain, coupled = errors(chinchilla, sets=12)
+    assert coupled[0] < 1.5*plain[0] and coupled[1] < .015
+
+
+def test_guard_sets_aside_priors_that_do_not_suit():
+    codes = lambda f: {w.code for w in f.warnings}
+    for i in range(4):
+        assert "priors_do_not_suit" in codes(fit_parametric(*runs(no_floor, seed=i), law="coupled"))
+        assert "priors_do_not_suit" not in codes(fit_parametric(*runs(bent, seed=i), law="coupled"))
+        assert "priors_do_not_suit" not in codes(fit_parametric(*runs(chinchilla, seed=i), law="coupled"))
+    assert errors(no_floor, sets=4)[1][1] < .06
+
+
+def test_plain_is_the_plain_fit():
+    N, D, loss = runs(bent)
+    fit = fit_parametric(N, D, loss, law="coupled")
+    assert fit.plain.params == fit_parametric(N, D, loss).params and fit.law is COUPLED
+    assert "beside it" in fit.summary() and "Beside it" in fit._repr_html_()
+
+
+def test_disagreement_is_said_at_the_target():
+    assert not fit_parametric(*runs(chinchilla), law="coupled").warnings_at(2e21)
+    fit = fit_parametric(*runs(bent), law="coupled")
+    assert {"far_extrapolation", "forms_disagree_loss"} <= {w.code for w in fit.warnings_at(1e25)}
+
+
+def test_interval_widens_with_distance():
+    fit = fit_parametric(*runs(bent), law="coupled")
+    best = fit.optimum([1e21, 1e23, 1e25])
+    assert (np.diff(best.expected_loss_upper/best.expected_loss) > 0).all() and (np.diff(best.optimal_params_upper/best.optimal_params) > 0).all()
+
+
+def test_survives_a_diverged_run():
+    N, D, loss = runs(bent)
+    clean = fit_parametric(N, D, loss, law="coupled").optimum(1e22)
+    loss[11] *= 1e4
+    spoiled = fit_parametric(N, D, loss, law="coupled").optimum(1e22)
+    assert abs(np.log(spoiled.expected_loss/clean.expected_loss)) < .01
+    assert np.log(spoiled.optimal_params_upper/spoiled.optimal_params_lower) < 2*np.log(clean.optimal_params_upper/clean.optimal_params_lower)
+
+
+def test_shared_trunks_widen():
+    rng, (N, D, _) = np.random.default_rng(0), runs(bent, n_budgets=4, n_sizes=40)
+    trunk = np.arange(160) // 16                      # many rows of few runs
+    loss = COUPLED(N, D, **bent)*np.exp(.005*rng.normal(size=10)[trunk] + .001*rng.normal(size=160))
+    alone, together = (fit_parametric(N, D, loss, law="coupled", groups=g).conf_int().loc["a"] for g in (None, trunk))
+    assert together.upper - together.lower > 1.2*(alone.upper - alone.lower)
+
+
+def test_constraints():
+    N, D, loss = runs(bent)
+    assert fit_parametric(N, D, loss, law="coupled", fixed={"E": 1.75}).params["E"] == pytest.approx(1.75)
+    fit = fit_parametric(N, D, loss, law="coupled", tied={"beta": "alpha"})
+    assert fit.params["alpha"] == fit.params["beta"] and fit.plain.params["alpha"] == fit.plain.params["beta"]
+    assert fit_parametric(N, D, loss, law="coupled", fixed={"g": 1.}).params["g"] == 1
+    assert fit_parametric(N, D, loss, law="coupled", loss_se=.01).params["g"] == pytest.approx(.5, abs=.25)
+
+
+def test_weights_prefer_large_and_near_optimal_runs():
+    w = near_optimal_weights(np.array([1e18, 1e21, 1e21]), np.array([3., 2., 2.6]))
+    assert w[1] > 5*w[0] and w[1] > 5*w[2] and w.mean() == pytest.approx(1)
+
+
+def test_scale_counts_tails_but_not_an_outlier():
+    r = .01*np.random.default_rng(0).normal(size=500)
+    assert scale(np.r_[r, 1e5]) == pytest.approx(scale(r), rel=.05)
+
+
+@pytest.mark.parametrize("n", [6, 7, 8, 10, 12])
+def test_coupled_with_few_runs(n):
+    N, D, loss = runs(chinchilla, n_budgets=3, n_sizes=4)
+    pick = np.random.default_rng(n).permutation(12)[:n]
+    fit = fit_parametric(N[pick], D[pick], loss[pick], law="coupled")
+    best = fit.optimum(1e22)
+    assert all(np.isfinite(v) for v in best.values())
+    if n < 12: assert "few_runs" in {w.code for w in fit.warnings}
