@@ -1,0 +1,101 @@
+"Answers: from published runs, from folders, and checked beyond the sweep."
+import json
+import numpy as np, pandas as pd, pytest, torch
+from flops_fit.core import find_optimal
+from flops_fit.dataset import ContractError
+from flops_fit.laws import FitError
+from flops_fit.fitter import fit_parametric
+from flops_fit.result import Result
+import torch.nn.functional as F
+from models import BUDGETS, Net, RECIPE, SIZES, xor_data, xor_task
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    return find_optimal(Net, "width", dataset=xor_data(), loss_fn=F.cross_entropy, compute_budgets=BUDGETS, sizes=SIZES, recipe=RECIPE,
+                        output_dir=tmp_path_factory.mktemp("r")/"s", progress=False)
+
+
+def test_epochs_refit_of_chinchilla(shared_data, tmp_path):
+    df = pd.read_csv(shared_data/"runs"/"epoch_chinchilla"/"svg_extracted_data.csv")
+    df = df.nsmallest(len(df) - 5, "loss")
+    assert len(df) == 240
+    df.to_csv(tmp_path/"runs.csv", index=False)
+    result = Result.from_runs(tmp_path/"runs.csv")         # "Model Size", "Training FLOP" and "loss" are recognised
+    p, ci = result.analysis.plain.params, result.analysis.plain.conf_int()
+    # Besiroglu et al. (2404.10102) table 1: estimate (standard error)
+    for name, value, se in (("E", 1.8172, .0257), ("A", 482.01, 124.5), ("B", 2085.43, 1293), ("alpha", .3478, .0154), ("beta", .3658, .0206)):
+        assert abs(p[name] - value) < se, name
+        assert ci.loc[name, "lower"] < value < ci.loc[name, "upper"], name
+    assert abs(p["beta"]/(p["alpha"] + p["beta"]) - .513) < .020
+
+
+def test_llama_3(shared_data):
+    result = Result.from_runs(shared_data/"runs"/"llama3_isoflop"/"isoflops_points.csv")
+    p = result.analysis.isoflop
+    assert p.n_opt.exponent_a == pytest.approx(.4632, abs=.01) and p.d_opt.exponent_a == pytest.approx(.5368, abs=.01)   # published: a = .4632, b = .5368
+    assert float(p.d_opt.predict(3.8e25)) == pytest.approx(16.1e12, rel=.1) and float(p.n_opt.predict(3.8e25)) == pytest.approx(393e9, rel=.1)
+    df = result.to_dataframe()
+    fit = fit_parametric(df.num_params, df.num_tokens, df.loss, objective="linear").params
+    for name, value in dict(E=.60467, A=59.14, B=155.11, alpha=.31001, beta=.31364).items(): assert fit[name] == pytest.approx(value, rel=.02), name
+
+
+def test_predictions_carry_intervals(swept):
+    p = swept.predict(1e8)
+    assert {"target_compute", "optimal_params", "optimal_tokens", "expected_loss"} <= set(p)
+    for k in ("optimal_params", "optimal_tokens", "expected_loss"): assert p[f"{k}_lower"] <= p[k] <= p[f"{k}_upper"]
+    assert p["optimal_params"]*p["optimal_tokens"]*6 == pytest.approx(1e8, rel=1e-6)
+    json.dumps({k: float(v) for k, v in p.items()})
+
+
+@pytest.mark.parametrize("bad", [-1, 0, float("nan"), float("inf"), "much", None])
+def test_bad_budgets_never_give_a_number(swept, bad):
+    with pytest.raises((FitError, ContractError)): swept.predict(bad)
+
+
+def test_the_table_has_a_row_a_budget(swept):
+    rows = [l for l in swept.chinchilla_table().splitlines() if l.startswith("|")]
+    assert len(rows) == 2 + 9                       # header, rule, logspace(18, 22, 9)
+    assert "imulated" not in swept.chinchilla_table()
+
+
+def test_saved_and_loaded_it_answers_the_same(swept, tmp_path):
+    again = Result.load(swept.save(tmp_path/"copy"))
+    assert again.predict(1e8) == swept.predict(1e8) and again.runs == swept.runs
+
+
+def test_pictures_are_written(swept):
+    figures = swept.plot()
+    assert len(figures) >= 4
+    names = {f.name for f in (swept.output_dir/"plots").glob("*.png")}
+    assert {"isoflops.png", "scaling_laws.png"} <= names and all((swept.output_dir/"plots"/n).stat().st_size > 5000 for n in names)
+
+
+def test_verify_sets_measured_beside_predicted_and_costs_once(swept, monkeypatch):
+    v = swept.verify(1.2e7, neighbours=2)
+    assert len(v.table) >= 2 and (v.table.measured > 0).all()
+    r = v.table.iloc[0]
+    assert v.error == pytest.approx(r.predicted/r.measured - 1) and v.inside == (r.lower <= r.measured <= r.upper)
+    import flops_fit.trainer
+    monkeypatch.setattr(flops_fit.trainer, "train_trunk", lambda *a, **k: pytest.fail("trained again"))
+    pd.testing.assert_frame_equal(swept.verify(1.2e7, neighbours=2).table, v.table)
+
+
+def test_train_gives_the_model_and_keeps_it(swept, monkeypatch):
+    model = swept.train(1.2e7)
+    x, y = xor_data(500, seed=1)
+    with torch.no_grad(): loss = float(F.cross_entropy(model(x), y))
+    assert loss < .69 and not model.training
+    assert (swept.output_dir/"models"/"1.200e+07"/"weights"/"state.safetensors").exists()
+    import flops_fit.trainer
+    monkeypatch.setattr(flops_fit.trainer, "train_trunk", lambda *a, **k: pytest.fail("trained again"))
+    again = swept.train(1.2e7)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
+
+
+def test_refusals(swept, tmp_path):
+    with pytest.raises(ContractError, match="beyond the sweep"): swept.verify(BUDGETS[0])
+    with pytest.raises(ContractError, match="task"): Result.load(swept.output_dir).verify(1e8)
+    with pytest.raises(ContractError, match="saved plan"): Result.load(tmp_path)
+    with pytest.raises(FitError): Result.from_runs(pd.DataFrame(dict(colour=["red"])))
+    with pytest.raises(FitError, match="6 completed runs"): Result.from_runs(swept.to_dataframe().head(3)).predict(1e8)
