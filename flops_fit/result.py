@@ -118,21 +118,25 @@ def next_step(self:Result):
     return self.analysis.next_step
 
 @patch
-def _repr_html_(self:Result):
-    import base64, io
+def figure(self:Result,
+    width:float=10., # inches
+):
+    "One figure for a page: the isoFLOP curves and, where there is a law, N* and D* against C."
     from matplotlib.figure import Figure
     from flops_fit.plotter import plot_isoflops, plot_scaling_laws
-    fig = Figure(figsize=(10, 3.6), layout="constrained")
-    left, right = fig.subplots(1, 2)
-    picture = ""
-    try:
-        plot_isoflops(self.analysis, ax=left)
-        if self.law is not None: plot_scaling_laws(self.analysis, ax=right)
-        else: right.set_axis_off()
-        buffer = io.BytesIO(); fig.savefig(buffer, format="png", dpi=90)
-        picture = f'<img alt="isoFLOP curves and the law" style="max-width:100%;background:white" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
-    except ValueError: pass # too few runs for a picture; the summary says so
-    return f"{self.analysis._repr_html_()}{picture}"
+    fig = Figure(figsize=(width, .4*width if self.law is not None else .6*width), layout="constrained")
+    axes = fig.subplots(1, 2 if self.law is not None else 1, squeeze=False)[0]
+    plot_isoflops(self.analysis, ax=axes[0])
+    if self.law is not None: plot_scaling_laws(self.analysis, ax=axes[1])
+    return fig
+
+@patch
+def _repr_html_(self:Result):
+    import base64, io
+    buffer = io.BytesIO()
+    self.figure().savefig(buffer, format="png", dpi=90)
+    return (f'{self.analysis._repr_html_()}<img alt="isoFLOP curves and the law" style="max-width:100%;background:white" '
+            f'src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">')
 
 # %% ../nbs/13_result.ipynb #7e9bd8d6
 @dataclass
