@@ -170,3 +170,26 @@ def test_a_folder_without_the_split_is_refused(folder):
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="tokenizer.json"): load_tokenizer(tmp_path)
+
+
+def test_a_run_of_the_committed_sweep_comes_out_the_same(shared_data, tmp_path):
+    pytest.importorskip("sentencepiece", reason="training a tokenizer needs sentencepiece")
+    import pandas as pd
+    from flops_fit.contract import make_task
+    from flops_fit.examples.gpt import byte_gpt, gpt_loss_fn
+    from flops_fit.examples.smalllm import train_tokenizer
+    from flops_fit.planner import plan_sweep
+    from flops_fit.recipe import Recipe
+    from flops_fit.trainer import train_trunk
+    table = pd.read_csv(Path(__file__).parents[1]/"benchmarks"/"results"/"tinystories_1024.csv")
+    then = table[(table.compute_budget == 3e10) & (table.d_model == 24)].iloc[0]
+    text = shared_data/"tinystories"
+    tokenizer = train_tokenizer(tinystories._local_stories(text, "train"), tmp_path/"ts.model", vocab_size=1024)
+    train, valid = (TinyStoriesDataset(s, 64, tmp_path, tokenizer, text) for s in ("train", "validation"))
+    task = make_task(byte_gpt, "d_model", dict(vocab_size=1024), dataset=train, eval_dataset=valid, loss_fn=gpt_loss_fn)
+    recipe = Recipe(batch_tokens=512, lr=.01)
+    plan = plan_sweep(task, compute_budgets=[3e10], sizes=[24], recipe=recipe)
+    run, = train_trunk(task, plan.experiments, recipe, "cpu")
+    assert run.status == "completed", run.error_message
+    assert (run.num_params, run.num_tokens, run.unique_tokens) == (then.num_params, then.num_tokens, then.unique_tokens)
+    assert abs(run.final_loss - then.loss) < .02
