@@ -65,7 +65,8 @@ def _mode(fit, problem, sd, phi, r):
         share, phi = share if i == 0 else fit.reached, best[None]
         r = problem.at(best)[0][:n]
         s = scale(r)
-        fit = replace(fit, phi=best, theta=problem.theta(best[None])[0], objective=objective, delta=delta, sigma=s, prior_root=problem.prior_root, reached=share)
+        fit = replace(fit, phi=best, theta=problem.theta(best[None])[0], objective=objective, delta=delta, sigma=s,
+                      prior_root=problem.prior_root, reached=share)
     return fit
 
 # %% ../nbs/03f_coupled.ipynb #d0c1c5bd
@@ -89,8 +90,8 @@ def fit_coupled(
     w = near_optimal_weights(data["compute"], data["loss"])*data.get("weights", 1.)*data.pop("scale", 1.)**2
     data["weights"] = w/w.mean()
     mean, sd, lowest = _priors(data["loss"], M.any(1))
-    fit = LawFit(COUPLED, None, None, np.nan, data, x0=plain.x0, y0=plain.y0, k=plain.k, M=M, c=c, lower=lower, upper=upper, prior_mean=mean,
-                 form=(.003, .05), noise_in_loss=True, plain=plain, warnings=list(plain.warnings))
+    fit = LawFit(COUPLED, None, None, np.nan, data, x0=plain.x0, y0=plain.y0, k=plain.k, M=M, c=c, lower=lower, upper=upper,
+                 prior_mean=mean, form=(.003, .05), noise_in_loss=True, plain=plain, warnings=list(plain.warnings))
     problem = fit.problem
     phi = np.clip(problem.phi(_starts(plain, problem, lowest)), lower, upper)
     fit = _mode(fit, problem, sd, phi, plain.residuals)
@@ -100,8 +101,10 @@ def fit_coupled(
         other = _mode(fit, problem, wide, np.r_[fit.phi[None], phi], fit.residuals)
         misfit = lambda f: float((data["weights"]*huber(f.residuals, other.delta)).sum())
         if 2*(misfit(fit) - misfit(other))/other.sigma**2 > q*fdtri(q, max(n - 6, 1), .9973):
-            fit = replace(other, warnings=list(plain.warnings) + [FitWarning("priors_do_not_suit", f"These runs do not look like text losses in nats: the prior on {what} cost the fit too much and was set aside (E = {other.params['E']:.3g}).",
-                                                                        "Expect wider intervals; if the floor is known, fix E.")])
+            note = FitWarning("priors_do_not_suit", f"These runs do not look like text losses in nats: the prior on {what} "
+                              f"cost the fit too much and was set aside (E = {other.params['E']:.3g}).",
+                              "Expect wider intervals; if the floor is known, fix E.")
+            fit = replace(other, warnings=[*plain.warnings, note])
     r, J = fit.problem.at(fit.phi)
     wr = data["weights"]*np.minimum(1, fit.delta/np.maximum(np.abs(r[:n]), 1e-300))
     val, vec = np.linalg.eigh((J[:, :n]*wr)@J[:, :n].T + J[:, n:]@J[:, n:].T)
@@ -109,6 +112,9 @@ def fit_coupled(
     fit.root, fit.condition = M@(vec/np.sqrt(np.maximum(val, 1e-13*val.max())))*2*fit.sigma*np.sqrt(wider), condition(J)
     g, off = fit.params["g"], float(np.sqrt((fit.root[p - 1]**2).sum()))      # ln g and its standard error
     if off and not np.log(.2) - off <= np.log(g) <= off:
-        fit.warnings.append(FitWarning("unusual_coupling", f"g = {g:.3g} lies outside the .2 to 1 seen on real runs.", "Look at the residuals: a few runs may be off, or trained differently."))
-    if fit.sigma > .02: fit.warnings.append(FitWarning("noisy", f"The runs scatter {fit.sigma:.1%} around the law.", "Check learning rates and schedules of the worst residuals; repeat some runs."))
+        fit.warnings.append(FitWarning("unusual_coupling", f"g = {g:.3g} lies outside the .2 to 1 seen on real runs.",
+                                       "Look at the residuals: a few runs may be off, or trained differently."))
+    if fit.sigma > .02:
+        fit.warnings.append(FitWarning("noisy", f"The runs scatter {fit.sigma:.1%} around the law.",
+                                       "Check learning rates and schedules of the worst residuals; repeat some runs."))
     return fit

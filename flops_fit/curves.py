@@ -46,7 +46,8 @@ class PowerLawFit:
 
     def __repr__(self):
         floor = f" + {self.l_inf:.4g}" if self.l_inf else ""
-        return f"{self.name} = {self.coefficient_k:.4g}·x^{self.exponent_a:.4g}{floor} (a in [{self.a_ci[0]:.4g}, {self.a_ci[1]:.4g}], R² {self.r_squared:.4f})"
+        return (f"{self.name} = {self.coefficient_k:.4g}·x^{self.exponent_a:.4g}{floor} "
+                f"(a in [{self.a_ci[0]:.4g}, {self.a_ci[1]:.4g}], R² {self.r_squared:.4f})")
 
 def _power_starts(x, y, floor):
     "Lines through ln(y - l) for several floors l"
@@ -64,14 +65,19 @@ def fit_power_law(
     y_se=None,    # standard error of each ln y: weighs the points
     objective="huber", # or "log": plain least squares of ln y
 )->PowerLawFit:
-    "Fit y = k·x^a (+ l_inf), robustly, with intervals. Raises `FitError` for fewer points than parameters, or points that are not positive"
+    """Fit y = k·x^a (+ l_inf), robustly, with intervals.
+    Raises `FitError` for fewer points than parameters, or points that are not positive"""
     try: x, y = np.asarray(x, float), np.asarray(y, float)
     except (TypeError, ValueError): raise FitError("x, y: expected numbers. Convert the columns first.") from None
-    if x.ndim != 1 or x.shape != y.shape: raise FitError(f"x, y: expected two equally long columns, got shapes {x.shape} and {y.shape}.")
-    if not (np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)).all(): raise FitError("x, y: expected positive, finite numbers. Drop or repair the others first.")
+    if x.ndim != 1 or x.shape != y.shape:
+        raise FitError(f"x, y: expected two equally long columns, got shapes {x.shape} and {y.shape}.")
+    if not (np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)).all():
+        raise FitError("x, y: expected positive, finite numbers. Drop or repair the others first.")
     q = 3 if floor is True else 2
-    if len(np.unique(x)) < q: raise FitError(f"x: expected at least {q} different values for a power law with {q} parameters, got {len(np.unique(x))}. Add points.")
-    if floor is not True and floor and not 0 < floor < y.min(): raise FitError(f"floor: expected a number between 0 and the least y, {y.min():.4g}, got {floor!r}.")
+    if len(np.unique(x)) < q:
+        raise FitError(f"x: expected at least {q} different values for a power law with {q} parameters, got {len(np.unique(x))}. Add points.")
+    if floor is not True and floor and not 0 < floor < y.min():
+        raise FitError(f"floor: expected a number between 0 and the least y, {y.min():.4g}, got {floor!r}.")
     x0 = np.log(x).mean(); lx = np.log(x) - x0; ly = np.log(y)
     known = np.log(float(floor)) if floor is not True and floor else -np.inf
     scale = np.ones(len(x)) if y_se is None else 1/np.maximum(np.asarray(y_se, float), 1e-12)
@@ -83,7 +89,8 @@ def fit_power_law(
         return (np.log(Y) - ly)*scale, J*scale
     phi, delta, n = _power_starts(lx, y, floor), np.inf, len(x)
     for i in range(3 if n > q + 2 and objective == "huber" else 1):       # too few points to tell an outlier from a curve
-        sol = solve(residuals, phi, delta, rows=np.zeros(len(phi), int), lower=np.r_[-700., -60, -60][:q], upper=np.r_[700., 60, np.log(y.min())][:q], tol=1e-13)
+        sol = solve(residuals, phi, delta, rows=np.zeros(len(phi), int), lower=np.array([-700., -60, -60])[:q],
+                    upper=np.array([700., 60, np.log(y.min())])[:q], tol=1e-13)
         phi = sol.phi[[sol.objective.argmin()]]
         r, J = (v[0] for v in residuals(phi, None))
         if i < 2: use, delta = delta, max(1.345*robust_scale(r, q), 1e-12)
@@ -98,10 +105,13 @@ def fit_power_law(
     l, lh = at(lambda z: z[:, 2]) if q == 3 else (known, 0.)
     fitted = r/scale + ly
     total = ((ly - ly.mean())**2).sum()
-    notes = [] if n >= 5 else [FitWarning("few_points", f"{name}: a power law through {n} points.", "Add budgets: an exponent from so few points is a guess.")]
-    with np.errstate(over="ignore"):
-        return PowerLawFit(name, float(np.exp(k)), a, float(1 - ((fitted - ly)**2).sum()/total) if total > 0 else np.nan, (float(np.exp(k - kh)), float(np.exp(k + kh))),
-                           (a - ah, a + ah), float(np.exp(l)), (float(np.exp(l - lh)), float(np.exp(l + lh))) if q == 3 else (float(np.exp(l)),)*2, theta, root, df, x0, notes)
+    notes = [] if n >= 5 else [FitWarning("few_points", f"{name}: a power law through {n} points.",
+                                          "Add budgets: an exponent from so few points is a guess.")]
+    def ends(v, h):
+        with np.errstate(over="ignore"): return float(np.exp(v - h)), float(np.exp(v + h))
+    r2 = float(1 - ((fitted - ly)**2).sum()/total) if total > 0 else np.nan
+    return PowerLawFit(name, float(np.exp(k)), a, r2, ends(k, kh), (a - ah, a + ah), float(np.exp(l)), ends(l, lh),
+                       theta, root, df, x0, notes)
 
 # %% ../nbs/03e_curves.ipynb #7f5e3a9a
 @dataclass(repr=False)
@@ -113,7 +123,8 @@ class IsoFlopFit:
     l_opt:PowerLawFit
     degree:int
     warnings:list
-    def __repr__(self): return f"IsoFlopFit(degree {self.degree}, {len(self.minima)} budgets: a={self.n_opt.exponent_a:.4f}, b={self.d_opt.exponent_a:.4f})"
+    def __repr__(self):
+        return f"IsoFlopFit(degree {self.degree}, {len(self.minima)} budgets: a={self.n_opt.exponent_a:.4f}, b={self.d_opt.exponent_a:.4f})"
 
     def curve(self,
         budget, # one of minima.compute_budget
@@ -150,7 +161,8 @@ def fit_isoflop(
     weighted=True,# lines through the minima: robust, each budget weighed by its own precision; False: least squares, as published
     flops_factor=6., # k in C = k·N·D: turns the best N of a budget into its D
 )->IsoFlopFit:
-    "Approach 2: per-budget minima with standard errors, and N*, D*, L* as power laws of the budget. Budgets with fewer than 3 sizes or no valley are left out, with a warning"
+    """Approach 2: per-budget minima with standard errors, and N*, D*, L* as power laws of the budget.
+    Budgets with fewer than 3 sizes or no valley are left out, with a warning"""
     cols = {}
     for name, v in (("N", N), ("D", D), ("loss", loss)):
         try: cols[name] = np.asarray(v, float)
@@ -168,19 +180,27 @@ def fit_isoflop(
     for C in np.unique(budgets):
         at = budgets == C
         if len(np.unique(N[at])) < 3:
-            notes.append(FitWarning("thin_budget", f"{C:.3g} FLOPs has {len(np.unique(N[at]))} sizes: no valley can be fitted.", "Three sizes or more a budget.")); continue
+            notes.append(FitWarning("thin_budget", f"{C:.3g} FLOPs has {len(np.unique(N[at]))} sizes: no valley can be fitted.",
+                                    "Three sizes or more a budget.")); continue
         found = _minimum(np.log(N[at]), loss[at], degree)
         if found is None:
-            notes.append(FitWarning("no_valley", f"The losses at {C:.3g} FLOPs do not bend upwards.", "Add sizes on the side where the loss still falls.")); continue
+            notes.append(FitWarning("no_valley", f"The losses at {C:.3g} FLOPs do not bend upwards.",
+                                    "Add sizes on the side where the loss still falls.")); continue
         x, l, se, inside, coef, centre = found
         k = float(np.median(C/(N[at]*D[at])))
-        if not inside: notes.append(FitWarning("minimum_outside", f"The minimum at {C:.3g} FLOPs lies outside the sizes that were run.", "Add sizes on that side."))
-        rows.append(dict(compute_budget=C, num_params=np.exp(x), num_tokens=C/k/np.exp(x), loss=l, log_se=se, runs=int(at.sum()), inside=inside, centre=centre, coefficients=coef))
+        if not inside:
+            notes.append(FitWarning("minimum_outside", f"The minimum at {C:.3g} FLOPs lies outside the sizes that were run.",
+                                    "Add sizes on that side."))
+        rows.append(dict(compute_budget=C, num_params=np.exp(x), num_tokens=C/k/np.exp(x), loss=l, log_se=se,
+                         runs=int(at.sum()), inside=inside, centre=centre, coefficients=coef))
     good = pd.DataFrame(rows)
     if len(good): use = good[good.inside] if good.inside.sum() >= 2 else good
-    if not len(good) or len(use) < 2: raise FitError(f"budgets: expected at least 2 with a valley to fit power laws through, got {len(good)}. Add sizes and budgets.")
+    if not len(good) or len(use) < 2:
+        raise FitError(f"budgets: expected at least 2 with a valley to fit power laws through, got {len(good)}. "
+                       "Add sizes and budgets.")
     # a valley's own error, and at least the typical one: a parabola through 3 points has none
-    se = use.log_se.fillna(use.log_se.median()).clip(lower=use.log_se.median()/2) if use.log_se.notna().any() and use.log_se.median() > 1e-9 else None
+    typical = use.log_se.median()
+    se = use.log_se.fillna(typical).clip(lower=typical/2) if typical > 1e-9 else None
     C = use.compute_budget
     if not weighted: se = None
     kind = "huber" if weighted else "log"
@@ -208,18 +228,26 @@ def fit_envelope(
 )->EnvelopeFit:
     "Approach 1: the run with the lowest loss in each bin of compute, and N*, D*, L* as power laws through those"
     N, D, loss = (np.asarray(v, float) for v in (N, D, loss))
-    if not (N.shape == D.shape == loss.shape and N.ndim == 1): raise FitError(f"N, D, loss: expected equally long columns, got shapes {N.shape}, {D.shape}, {loss.shape}.")
-    if not all((np.isfinite(v) & (v > 0)).all() for v in (N, D, loss)): raise FitError("N, D, loss: expected positive, finite numbers.")
+    if not (N.shape == D.shape == loss.shape and N.ndim == 1):
+        raise FitError(f"N, D, loss: expected equally long columns, got shapes {N.shape}, {D.shape}, {loss.shape}.")
+    if not all((np.isfinite(v) & (v > 0)).all() for v in (N, D, loss)):
+        raise FitError("N, D, loss: expected positive, finite numbers.")
     C = flops_factor*N*D
     bins = bins or int(np.clip(len(N)//10, 5, 100))
     edges = np.linspace(np.log(C.min()), np.log(C.max())*(1 + 1e-12) + 1e-9, bins + 1)
     which = np.digitize(np.log(C), edges) - 1
     best = [np.flatnonzero(which == i)[np.argmin(loss[which == i])] for i in np.unique(which)]
     best = [i for i in best if loss[i] <= loss[C <= C[i]].min()]        # a bin whose best is beaten by less compute saw no good run
-    inner = [i for i in best if N.min() < N[i] < N.max()]              # where the smallest or largest size wins, a size that was not run might have
+    inner = [i for i in best if N.min() < N[i] < N.max()]   # where the smallest or largest size wins, one that was not run might have
     if len(set(N[inner])) > 2: best = inner
     pts = pd.DataFrame(dict(compute_budget=C[best], num_params=N[best], num_tokens=D[best], loss=loss[best]))
-    if len(pts) < 3: raise FitError(f"N, D, loss: expected an envelope of at least 3 points, got {len(pts)}. Give whole training curves of several sizes.")
-    notes = [] if len(np.unique(pts.num_params)) > 2 else [FitWarning("few_sizes_on_envelope", f"Only {len(np.unique(pts.num_params))} sizes reach the envelope.", "Its exponent follows the grid of sizes: add sizes in between.")]
+    if len(pts) < 3:
+        raise FitError(f"N, D, loss: expected an envelope of at least 3 points, got {len(pts)}. "
+                       "Give whole training curves of several sizes.")
+    notes = [] if len(np.unique(pts.num_params)) > 2 else [FitWarning("few_sizes_on_envelope", "Only "
+                                                                      f"{len(np.unique(pts.num_params))} sizes reach the envelope.",
+                                                                      "Its exponent follows the grid of sizes: "
+                                                                      "add sizes in between.")]
     power = lambda c, n, **kw: fit_power_law(pts.compute_budget, pts[c], name=n, **kw)
-    return EnvelopeFit(pts, power("num_params", "N_opt"), power("num_tokens", "D_opt"), power("loss", "L_opt", floor=len(pts) >= 4), notes)
+    return EnvelopeFit(pts, power("num_params", "N_opt"), power("num_tokens", "D_opt"),
+                       power("loss", "L_opt", floor=len(pts) >= 4), notes)

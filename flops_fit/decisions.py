@@ -29,8 +29,8 @@ def penalty(self:LawFit,
     value = h(self.theta[None])[0]
     half = self._quantile(level)*spread(h, self.theta, self.root)
     N = np.exp(best(self.theta[None])[0, :, 0])/times.ravel()
-    out = dict(target_compute=budgets, times=times.ravel(), num_params=N, num_tokens=budgets/self.k/N, loss=self.predict(N, budgets/self.k/N),
-               penalty=np.exp(value), penalty_lower=np.exp(value - half), penalty_upper=np.exp(value + half))
+    out = dict(target_compute=budgets, times=times.ravel(), num_params=N, num_tokens=budgets/self.k/N,
+               loss=self.predict(N, budgets/self.k/N), penalty=np.exp(value), penalty_lower=np.exp(value - half), penalty_upper=np.exp(value + half))
     return Answer({k: float(np.atleast_1d(v)[0]) if C.ndim == 0 else v for k, v in out.items()})
 
 @patch
@@ -44,17 +44,20 @@ def budget_for(self:LawFit,
     target = np.atleast_1d(_array(loss, "loss"))
     lnC = np.log(self.max_compute) + np.linspace(-12, 25, 371)
     band = self.optimum(np.exp(lnC), unique_tokens, inference_tokens, level)
-    if (bad := target <= band.expected_loss[-1]).any():
-        raise FitError(f"loss: expected more than {band.expected_loss[-1]:.4g}, the least this law reaches with any budget, got {target[bad][0]:.4g}. Raise the target.")
-    if (bad := target >= band.expected_loss[0]).any():
-        raise FitError(f"loss: expected less than {band.expected_loss[0]:.4g}, which almost no compute reaches, got {target[bad][0]:.4g}. Lower the target.")
+    least, most = band.expected_loss[[-1, 0]]
+    if (bad := target <= least).any():
+        raise FitError(f"loss: expected more than {least:.4g}, the least this law reaches with any budget, "
+                       f"got {target[bad][0]:.4g}. Raise the target.")
+    if (bad := target >= most).any():
+        raise FitError(f"loss: expected less than {most:.4g}, which almost no compute reaches, "
+                       f"got {target[bad][0]:.4g}. Lower the target.")
     def cross(curve, none):
         curve = np.minimum.accumulate(curve)
         return np.where(target < curve[-1], none, np.interp(-np.log(target), -np.log(curve), lnC))
     mid = np.exp(cross(band.expected_loss, np.inf))
     at = self.optimum(mid, unique_tokens, inference_tokens, level)
-    out = dict(target_loss=target, compute=mid, compute_lower=np.exp(cross(band.expected_loss_lower, np.inf)), compute_upper=np.exp(cross(band.expected_loss_upper, np.inf)),
-               optimal_params=at.optimal_params, optimal_tokens=at.optimal_tokens)
+    out = dict(target_loss=target, compute=mid, compute_lower=np.exp(cross(band.expected_loss_lower, np.inf)),
+               compute_upper=np.exp(cross(band.expected_loss_upper, np.inf)), optimal_params=at.optimal_params, optimal_tokens=at.optimal_tokens)
     return Answer({k: float(v[0]) if np.ndim(loss) == 0 else v for k, v in out.items()})
 
 # %% ../nbs/03d_decisions.ipynb #dad11ad6
@@ -65,13 +68,15 @@ def warnings_at(self:LawFit,
     "What to know before trusting the optimum at C"
     C, out = float(_array(C, "C", "a positive number of FLOPs")), []
     times = C/self.max_compute
-    if times > 30: out.append(FitWarning("far_extrapolation", f"{C:.3g} FLOPs is {times:.0f} times the largest run that was fitted.",
+    if times > 30:
+        out.append(FitWarning("far_extrapolation", f"{C:.3g} FLOPs is {times:.0f} times the largest run that was fitted.",
                                          "Train the predicted optimum at a budget in between and compare."))
     if self.plain is not None:
         ours, theirs = self.optimum(C), self.plain.optimum(C)
-        for name, what in (("expected_loss", "loss"), ("optimal_params", "optimal number of parameters")):
-            if not ours[f"{name}_lower"] <= theirs[name] <= ours[f"{name}_upper"]:
-                out.append(FitWarning(f"forms_disagree_{'loss' if what == 'loss' else 'params'}", f"At {C:.3g} FLOPs Chinchilla's form puts the {what} at {theirs[name]:.4g}, outside "
-                    f"the interval {ours[f'{name}_lower']:.4g} to {ours[f'{name}_upper']:.4g} of the {self.law.name} law.",
-                    "The form of the law decides here: add runs at larger budgets near the optimum."))
+        for code, name, what in (("forms_disagree_loss", "expected_loss", "loss"), ("forms_disagree_params", "optimal_params", "best size")):
+            lower, upper = ours[f"{name}_lower"], ours[f"{name}_upper"]
+            if not lower <= theirs[name] <= upper:
+                out.append(FitWarning(code, f"At {C:.3g} FLOPs Chinchilla's form puts the {what} at {theirs[name]:.4g}, "
+                                      f"outside the interval {lower:.4g} to {upper:.4g} of the {self.law.name} law.",
+                                      "The form of the law decides here: add runs at larger budgets near the optimum."))
     return out

@@ -25,38 +25,54 @@ def _column(v, name, n=None, positive=True):
         a = np.asarray(v)
         if a.dtype.kind not in "iuf" and any(isinstance(x, (str, bytes, bool)) for x in np.ravel(a).tolist()): raise TypeError
         a = a.astype(float)
-    except (TypeError, ValueError): raise FitError(f"{name}: expected numbers, got values such as {next(iter(np.ravel(v)), None)!r}. Convert the column first.") from None
+    except (TypeError, ValueError):
+        raise FitError(f"{name}: expected numbers, got values such as {next(iter(np.ravel(v)), None)!r}. "
+                       "Convert the column first.") from None
     if a.ndim != 1: raise FitError(f"{name}: expected one value a run (a 1-d array), got shape {a.shape}.")
-    if n is not None and len(a) != n: raise FitError(f"{name}: expected {n} values, as many as there are runs in N, got {len(a)}.")
+    if n is not None and len(a) != n:
+        raise FitError(f"{name}: expected {n} values, as many as there are runs in N, got {len(a)}.")
     bad = ~np.isfinite(a) | ((a <= 0) if positive else False)
     if bad.any():
-        raise FitError(f"{name}: expected {'positive, ' if positive else ''}finite numbers, got {a[bad][0]!r} at row {int(np.flatnonzero(bad)[0])} ({bad.sum()} such rows). Drop or repair them first.")
+        kind, row = "positive, finite" if positive else "finite", int(np.flatnonzero(bad)[0])
+        raise FitError(f"{name}: expected {kind} numbers, got {a[row]!r} at row {row} ({bad.sum()} such rows). "
+                       "Drop or repair them first.")
     return a
 
 def _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, k):
     "A dict of checked arrays, and warnings"
     N = _column(N, "N"); n = len(N)
     data, notes = dict(N=N, D=_column(D, "D", n), loss=_column(loss, "loss", n)), []
+    column = lambda v, name: _column(np.broadcast_to(v, n) if np.ndim(v) == 0 else v, name, n)    # one number stands for all runs
     if n < 2: raise FitError(f"N, D, loss: expected several runs, got {n}. A law needs more runs than it has parameters.")
-    if np.ptp(data["loss"]) == 0: raise FitError(f"loss: expected runs that differ, got {n} losses of {data['loss'][0]:.4g}. Is this the right column?")
-    for v in ("N", "D") if law.units else ():
-        if np.ptp(data[v]) == 0: raise FitError(f"{v}: expected several {'model sizes' if v == 'N' else 'token counts'}, got {data[v][0]:.4g} for every run. Nothing about {v} can be learned; vary it, or fit a law without it.")
+    if np.ptp(data["loss"]) == 0:
+        raise FitError(f"loss: expected runs that differ, got {n} losses of {data['loss'][0]:.4g}. Is this the right column?")
+    for v, what in (("N", "model sizes"), ("D", "token counts")) if law.units else ():
+        if np.ptp(data[v]) == 0:
+            raise FitError(f"{v}: expected several {what}, got {data[v][0]:.4g} for every run. "
+                           f"Nothing about {v} can be learned; vary it, or fit a law without it.")
     data["compute"] = k*N*data["D"] if compute is None else _column(compute, "compute", n)
     if unique_tokens is not None:
-        U = np.minimum(_column(np.broadcast_to(unique_tokens, n) if np.ndim(unique_tokens) == 0 else unique_tokens, "unique_tokens", n), data["D"])
+        U = np.minimum(column(unique_tokens, "unique_tokens"), data["D"])
+        again = int((data["D"] > 1.01*U).sum())
         if law.needs_unique: data["U"] = U
-        elif (again := int((data["D"] > 1.01*U).sum())): notes.append(FitWarning("repeats_ignored", f"{again} of {n} runs repeat their data, which the {law.name} law does not know.",
-                                                                                "Fit law='data_constrained', or leave those runs out."))
+        elif again:
+            notes.append(FitWarning("repeats_ignored", f"{again} of {n} runs repeat their data, which the {law.name} law does not know.",
+                                    "Fit law='data_constrained', or leave those runs out."))
     if weights is not None: data["weights"] = (w := _column(weights, "weights", n))/w.mean()
-    if loss_se is not None: data["se"] = _column(np.broadcast_to(loss_se, n) if np.ndim(loss_se) == 0 else loss_se, "loss_se", n)
+    if loss_se is not None: data["se"] = column(loss_se, "loss_se")
     if groups is not None:
         g = np.asarray(groups)
         if g.shape != (n,): raise FitError(f"groups: expected {n} labels, one a run, got shape {g.shape}.")
         data["groups"] = np.unique(g.astype(str), return_inverse=True)[1]
-        if (G := data["groups"].max() + 1) < 2: raise FitError("groups: expected at least 2 different groups, got 1. Leave groups out, or label each run with its own trunk.")
-        if G < 12: notes.append(FitWarning("few_groups", f"The {n} runs come from only {G} independent trunks.", "Intervals are rough below 12; add sizes or seeds."))
+        if (G := data["groups"].max() + 1) < 2:
+            raise FitError("groups: expected at least 2 different groups, got 1. "
+                           "Leave groups out, or label each run with its own trunk.")
+        if G < 12:
+            notes.append(FitWarning("few_groups", f"The {n} runs come from only {G} independent trunks.",
+                                    "Intervals are rough below 12; add sizes or seeds."))
     if (twice := n - len(np.unique(np.stack([N, data["D"], data["loss"]]), axis=1).T)):
-        notes.append(FitWarning("duplicated_rows", f"{twice} of {n} rows repeat another row exactly.", "Drop them: a row counted twice narrows the intervals for nothing."))
+        notes.append(FitWarning("duplicated_rows", f"{twice} of {n} rows repeat another row exactly.",
+                                "Drop them: a row counted twice narrows the intervals for nothing."))
     return data, notes
 
 # %% ../nbs/04_fitter.ipynb #cde2e9d4
@@ -64,21 +80,24 @@ def _freedom(law, fixed, tied, bounds, loss):
     "M, c, bounds on phi, and whether units may be changed"
     names, fixed, tied, bounds = list(law.params), {**law.fixed, **(fixed or {})}, dict(tied or {}), dict(bounds or {})
     for what, d in (("fixed", fixed), ("tied", tied), ("bounds", bounds)):
-        if unknown := set(d) - set(names): raise FitError(f"{what}: {sorted(unknown)} are not parameters of the {law.name} law, which has {names}.")
+        if unknown := set(d) - set(names):
+            raise FitError(f"{what}: {sorted(unknown)} are not parameters of the {law.name} law, which has {names}.")
     if clash := (set(fixed) & set(tied)): raise FitError(f"{sorted(clash)}: both fixed and tied. Choose one.")
     work = lambda p, v: v if p in law.real else np.log(v) if v > 0 else -np.inf
     for p, v in fixed.items():
         if not np.isfinite(v) or (p not in law.real and v < 0) or (v == 0 and p not in law.real and p != "E"):
             raise FitError(f"fixed: expected a positive number for {p}{' (or 0)' if p == 'E' else ''}, got {v!r}.")
     for p, q in tied.items():
-        if q not in names or q in tied or q in fixed: raise FitError(f"tied: {p} is tied to {q!r}; expected a free parameter of {names}.")
+        if q not in names or q in tied or q in fixed:
+            raise FitError(f"tied: {p} is tied to {q!r}; expected a free parameter of {names}.")
     free = [p for p in names if p not in fixed and p not in tied]
     M, c = np.zeros((len(names), len(free))), np.zeros(len(names))
     for i, p in enumerate(names):
         if p in fixed: c[i] = work(p, float(fixed[p]))
         else: M[i, free.index(tied.get(p, p))] = 1
     lower, upper = np.full(len(free), -30.), np.full(len(free), 60.)
-    defaults = dict(E=(1e-6*loss.min(), 1.5*loss.max()), alpha=(1e-3, 10), beta=(1e-3, 10), g=(.02, 20), R_D=(1e-2, 1e5), R_N=(1e-2, 1e5))
+    defaults = dict(E=(1e-6*loss.min(), 1.5*loss.max()), alpha=(1e-3, 10), beta=(1e-3, 10), g=(.02, 20),
+                    R_D=(1e-2, 1e5), R_N=(1e-2, 1e5))
     for j, p in enumerate(free):
         if p in law.real: lower[j], upper[j] = -np.inf, np.inf
         elif p in defaults: lower[j], upper[j] = np.log(defaults[p])
@@ -94,14 +113,17 @@ def _freedom(law, fixed, tied, bounds, loss):
 def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None):
     "A LawFit by maximum likelihood of the chosen objective"
     n, q = len(data["loss"]), M.shape[1]
-    if n <= q: raise FitError(f"N, D, loss: expected more runs than the {q} free parameters of the {law.name} law, got {n}. Add runs, or fix or tie parameters.")
+    if n <= q:
+        raise FitError(f"N, D, loss: expected more runs than the {q} free parameters of the {law.name} law, got {n}. "
+                       "Add runs, or fix or tie parameters.")
     x0, y0 = (np.log(data[v]).mean() if units and law.units else 0. for v in "ND")
     fit = LawFit(law, None, None, np.nan, data, x0=x0, y0=y0, kind=kind, k=k, M=M, c=c, lower=lower, upper=upper)
     problem, weights = fit.problem, data.get("weights", 1.)
     if starts is None: starts = law.starts(problem.x, problem.y, data["loss"], problem.u)
     else: starts = law.centred(starts, x0, y0)
     starts = np.clip(problem.phi(starts), lower, upper)
-    phi, obj, share = best_of(problem, starts, np.inf, weights, lower, upper)     # least squares first: from there every delta is near
+    # least squares first: from its optimum that of any delta is near
+    phi, obj, share = best_of(problem, starts, np.inf, weights, lower, upper)
     if kind != "huber": delta = np.inf
     elif delta is None:
         delta = np.inf
@@ -112,19 +134,27 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
             share = min(share, again)
     else:
         delta, d = float(delta), robust_scale(problem.at(phi)[0], q)
-        while (d := d/4) > 2*delta: phi = best_of(problem, phi[None], d, weights, lower, upper)[0]  # a tiny delta is nearly least absolute deviations: walk there
+        while (d := d/4) > 2*delta:       # a tiny delta is nearly least absolute deviations: walk there
+            phi = best_of(problem, phi[None], d, weights, lower, upper)[0]
         phi, obj, _ = best_of(problem, np.r_[phi[None], starts[::5]], delta, weights, lower, upper)
     r, J = problem.at(phi)
     inside = (phi > lower + 1e-9) & (phi < upper - 1e-9)          # a parameter on its bound has no spread
-    if not inside.any(): raise FitError(f"{law.name}: every free parameter ends on its bound. These runs do not determine this law; fix parameters, or choose another law.")
+    if not inside.any():
+        raise FitError(f"{law.name}: every free parameter ends on its bound. These runs do not determine this law; "
+                       "fix parameters, or choose another law.")
     uneven = n >= 30 and not {"weights", "groups"} & set(data) and np.abs(r).max() > 1e-9 and _uneven(r, problem.target - r, J)
-    root, fit.df = covariance_root(J[inside], r, delta, np.ones(n) if uneven else data.get("weights"), data.get("groups"))
+    w = np.ones(n) if uneven else data.get("weights")
+    root, fit.df = covariance_root(J[inside], r, delta, w, data.get("groups"))
     fit.theta, fit.root = problem.theta(phi[None])[0], M[:, inside]@root
     fit.phi, fit.objective, fit.delta, fit.reached, fit.condition = phi, obj, delta, share, condition(J)
     scale = 1. if problem.scale is None else problem.scale
     fit.sigma = robust_scale(fit.residuals, q) if kind != "linear" else robust_scale(r/scale, q)/np.median(data["loss"])
     fit.warnings = _warnings(fit, [free[j] for j in np.flatnonzero(~inside)])
-    if uneven: fit.warnings.append(FitWarning("uneven_noise", "The runs do not all scatter alike: some regions are noisier, or fitted worse, than others.", "Intervals allow for it (HC3); loss_se=, where seeds give it, would also sharpen the fit."))
+    if uneven:
+        fit.warnings.append(FitWarning("uneven_noise", "The runs do not all scatter alike: some regions are noisier, "
+                                       "or fitted worse, than others.",
+                                       "Intervals allow for it (HC3); "
+                                       "loss_se=, where seeds give it, would also sharpen the fit."))
     return fit
 
 def _uneven(r, fitted, J):
@@ -136,13 +166,21 @@ def _uneven(r, fitted, J):
 def _warnings(fit, at_bound):
     "What the data themselves say against the fit"
     out, n, p = [], fit.num_runs, fit.params
-    if n < 12: out.append(FitWarning("few_runs", f"{n} runs are few for {len(fit.phi)} parameters.", "Intervals are rough below 12 runs; add some."))
-    for name in at_bound: out.append(FitWarning("at_bound", f"{name} = {p[name]:.3g} sits on its bound.", "Its interval is not to be trusted; widen the runs' range, or fix it."))
+    if n < 12:
+        out.append(FitWarning("few_runs", f"{n} runs are few for {len(fit.phi)} parameters.",
+                              "Intervals are rough below 12 runs; add some."))
+    for name in at_bound:
+        out.append(FitWarning("at_bound", f"{name} = {p[name]:.3g} sits on its bound.",
+                              "Its interval is not to be trusted; widen the runs' range, or fix it."))
     if p.get("E", 1) < 1e-3*fit.data["loss"].min() and "E" not in {*at_bound, *fit.law.fixed} and np.isfinite(fit.c).all():
-        out.append(FitWarning("no_floor", f"The irreducible loss E = {p['E']:.2g} has gone to zero.", "The runs do not reach far enough to see a floor: fix E, or add larger runs."))
-    if not fit.condition < 1e5: out.append(FitWarning("rank_deficient", f"Some combination of the parameters is not determined (condition {fit.condition:.1g}).",
-                                                    "Vary N and D independently: several tokens-per-parameter ratios at several budgets."))
-    if fit.reached < .5: out.append(FitWarning("many_optima", f"Only {fit.reached:.0%} of the starts reached the best objective.", "Check the data for outliers; give bounds or fix a parameter."))
+        out.append(FitWarning("no_floor", f"The irreducible loss E = {p['E']:.2g} has gone to zero.",
+                              "The runs do not reach far enough to see a floor: fix E, or add larger runs."))
+    if not fit.condition < 1e5:
+        out.append(FitWarning("rank_deficient", f"Some combination of the parameters is not determined (condition {fit.condition:.1g}).",
+                              "Vary N and D independently: several tokens-per-parameter ratios at several budgets."))
+    if fit.reached < .5:
+        out.append(FitWarning("many_optima", f"Only {fit.reached:.0%} of the starts reached the best objective.",
+                              "Check the data for outliers; give bounds or fix a parameter."))
     return out
 
 # %% ../nbs/04_fitter.ipynb #3ddb7e6a
@@ -185,19 +223,25 @@ def fit_parametric(
     starts=None,         # dict or DataFrame of parameters to start from, one column a parameter (default: the law's own)
 )->LawFit:
     """Fit L(N, D) to runs: robustly, from many starts at once, with intervals.
-    Raises `FitError` for data no fit can answer. Huber on log residuals is Hoffmann et al.'s objective (arXiv 2203.15556, equation 3)."""
+    Huber on log residuals is the objective of Hoffmann et al. (arXiv 2203.15556, equation 3).
+    Raises `FitError` for data no fit can answer."""
     law = LAWS.get(law, law) if isinstance(law, str) else law
     if not isinstance(law, Law): raise FitError(f"law: expected a Law or one of {[*LAWS]}, got {law!r}.")
-    if objective not in ("huber", "log", "linear"): raise FitError(f"objective: expected 'huber', 'log' or 'linear', got {objective!r}.")
-    if delta is not None and not (np.isscalar(delta) and delta > 0): raise FitError(f"delta: expected a positive number or None, got {delta!r}.")
-    if law.needs_unique and unique_tokens is None: raise FitError(f"unique_tokens: the {law.name} law needs the unique tokens of each run, got None.")
+    if objective not in ("huber", "log", "linear"):
+        raise FitError(f"objective: expected 'huber', 'log' or 'linear', got {objective!r}.")
+    if delta is not None and not (np.isscalar(delta) and delta > 0):
+        raise FitError(f"delta: expected a positive number or None, got {delta!r}.")
+    if law.needs_unique and unique_tokens is None:
+        raise FitError(f"unique_tokens: the {law.name} law needs the unique tokens of each run, got None.")
     data, notes = _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, flops_factor)
     options = _freedom(law, fixed, tied, bounds, data["loss"])
     if law is not COUPLED: fit = _fit_weighed(law, data, objective, delta, flops_factor, options, starts)
     else:
         if objective != "huber" or delta is not None or starts is not None:
-            raise FitError("objective, delta, starts: the coupled law with priors sets its own. Leave them out, or fit law='chinchilla' with them.")
-        if len(data["loss"]) < 6: raise FitError(f"N, D, loss: expected at least 6 runs for the coupled law, got {len(data['loss'])}. Add runs.")
+            raise FitError("objective, delta, starts: the coupled law with priors sets its own. "
+                           "Leave them out, or fit law='chinchilla' with them.")
+        if len(data["loss"]) < 6:
+            raise FitError(f"N, D, loss: expected at least 6 runs for the coupled law, got {len(data['loss'])}. Add runs.")
         without_g = [{k: v for k, v in (d or {}).items() if "g" not in (k, v)} for d in (fixed, tied, bounds)]
         plain = _fit_weighed(CHINCHILLA, data, objective, None, flops_factor, _freedom(CHINCHILLA, *without_g, data["loss"]))
         fit = fit_coupled(plain, *options[:4])

@@ -53,7 +53,7 @@ def covariance_root(
         scores.append(Z[:, at]@np.linalg.solve(left + 1e-6*np.eye(len(left)), np.sqrt(w[at])*psi[at]))
     scores = np.array(scores).T
     if groups is not None: return half@scores*np.sqrt((G - 1)/G)*K/m, max(G - 1, 1)
-    # where noise is uneven so is the share inside delta: the curvature is taken from the residuals themselves, leaning a tenth on the average
+    # where noise is uneven so is the share inside delta: the curvature comes from the residuals themselves, a tenth from the average
     wide = max(delta, .35*robust_scale(r, 0))
     near = w*np.where(np.abs(r) <= wide, delta/wide if np.isfinite(wide) else 1., 0.)
     curve = .9*(J*near)@J.T + .1*m*(J*w)@J.T
@@ -87,7 +87,8 @@ class _Pulled:
         r, J = self.problem(phi, rows)
         eps = 1e-5
         value = self.h(self.problem.theta(phi))
-        slope = np.stack([(self.h(self.problem.theta(phi + e)) - self.h(self.problem.theta(phi - e)))/(2*eps) for e in eps*np.eye(phi.shape[1])], 1)
+        h = lambda phi: self.h(self.problem.theta(phi))
+        slope = np.stack([(h(phi + e) - h(phi - e))/(2*eps) for e in eps*np.eye(phi.shape[1])], 1)
         return np.c_[r, (value - self.goal[rows])*self.pull], np.concatenate([J, (slope*self.pull)[:, :, None]], 2)
 
 def profile(

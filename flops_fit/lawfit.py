@@ -19,7 +19,8 @@ def _array(x, name, what="a positive number"):
     "x as floats, or a FitError that names the argument"
     try: v = np.asarray(x, float)
     except (TypeError, ValueError): raise FitError(f"{name}: expected {what}, got {x!r}. Pass numbers.") from None
-    if v.size == 0 or not (np.isfinite(v) & (v > 0)).all(): raise FitError(f"{name}: expected {what}, got {x!r}. Check the units and for missing values.")
+    if v.size == 0 or not (np.isfinite(v) & (v > 0)).all():
+        raise FitError(f"{name}: expected {what}, got {x!r}. Check the units and for missing values.")
     return v
 
 class Answer(dict):
@@ -28,8 +29,13 @@ class Answer(dict):
         try: return self[name]
         except KeyError: raise AttributeError(name) from None
     def to_dataframe(self): return pd.DataFrame({k: np.atleast_1d(v) for k, v in self.items()})
-    def __repr__(self): return self.to_dataframe().to_string(index=False, float_format="{:.4g}".format)
-    def _repr_html_(self): return self.to_dataframe().to_html(index=False, border=0, float_format="{:.4g}".format)
+    def _shown(self):
+        "Values with their intervals beside them"
+        df = self.to_dataframe().map("{:.4g}".format)
+        for c in [c for c in df if f"{c}_lower" in df]: df[c] += " [" + df.pop(f"{c}_lower") + ", " + df.pop(f"{c}_upper") + "]"
+        return df
+    def __repr__(self): return self._shown().to_string(index=False)
+    def _repr_html_(self): return self._shown().to_html(index=False, border=0)
 
 @dataclass(repr=False)
 class LawFit:
@@ -65,7 +71,10 @@ class LawFit:
     @property
     def num_runs(self): return len(self.data["loss"])
     @property
-    def residuals(self): return np.log(self.data["loss"]) - np.log(self._loss(self.theta[None], self.data["N"], self.data["D"], self.data.get("U"))[0])
+    def residuals(self):
+        "ln measured - ln predicted, whatever the objective"
+        d = self.data
+        return np.log(d["loss"]) - np.log(self._loss(self.theta[None], d["N"], d["D"], d.get("U"))[0])
     @property
     def max_compute(self): return float(np.max(self.data["compute"]))
 
@@ -75,7 +84,8 @@ class LawFit:
         "theta in plain units of N and D"
         theta = np.array(theta, float)
         col = {p: i for i, p in enumerate(self.law.params)}
-        for p, (axis, power) in self.law.units.items(): theta[:, col[p]] += np.exp(theta[:, col[power]])*(self.x0 if axis == "x" else self.y0)
+        for p, (axis, power) in self.law.units.items():
+            theta[:, col[p]] += np.exp(theta[:, col[power]])*(self.x0 if axis == "x" else self.y0)
         return theta
 
     def _loss(self, theta, N, D, U=None):
@@ -110,14 +120,16 @@ def predict(self:LawFit,
     level=.95,          # of the interval
 ): # loss (a float or array); with an interval a DataFrame: num_params, num_tokens, loss, lower, upper
     "Predicted loss at N and D"
-    if interval not in (None, "confidence", "prediction"): raise FitError(f"interval: expected None, 'confidence' or 'prediction', got {interval!r}.")
+    if interval not in (None, "confidence", "prediction"):
+        raise FitError(f"interval: expected None, 'confidence' or 'prediction', got {interval!r}.")
     N, D = np.broadcast_arrays(_array(N, "N"), _array(D, "D"))
     U = None if unique_tokens is None else np.broadcast_to(_array(unique_tokens, "unique_tokens"), N.shape).ravel()
     h = lambda theta: np.log(self._loss(theta, N.ravel(), D.ravel(), U))
     loss = h(self.theta[None])[0]
     if interval is None: return np.exp(loss).reshape(N.shape)[()]
     half = self._quantile(level)*self._log_sd(h, self.form[0], self.k*N.ravel()*D.ravel(), noise=interval == "prediction")
-    return pd.DataFrame(dict(num_params=N.ravel(), num_tokens=D.ravel(), loss=np.exp(loss), lower=np.exp(loss - half), upper=np.exp(loss + half)))
+    return pd.DataFrame(dict(num_params=N.ravel(), num_tokens=D.ravel(), loss=np.exp(loss),
+                             lower=np.exp(loss - half), upper=np.exp(loss + half)))
 
 # %% ../nbs/03c_lawfit.ipynb #e276790d
 @patch
@@ -147,9 +159,10 @@ def optimum(self:LawFit,
     far = np.maximum(np.log(budgets/self.max_compute), 0)
     t = self._quantile(level)
     for i, name in enumerate(("optimal_params", "optimal_tokens", "expected_loss", "tokens_per_param")):
-        if name == "expected_loss": sd = np.sqrt(se[:, i]**2 + (self.form[0]*far)**2 + (self.sigma**2 if self.noise_in_loss else 0.))
-        else: sd = np.sqrt(se[:, i]**2 + (self.form[1]*(2 if name == "tokens_per_param" else 1)*far)**2)
-        with np.errstate(over="ignore"): out[name], out[f"{name}_lower"], out[f"{name}_upper"] = (np.exp(value[:, i] + s*t*sd) for s in (0, -1, 1))
+        form = dict(expected_loss=self.form[0], tokens_per_param=2*self.form[1]).get(name, self.form[1])*far
+        sd = np.sqrt(se[:, i]**2 + form**2 + (self.sigma**2 if self.noise_in_loss and name == "expected_loss" else 0.))
+        with np.errstate(over="ignore"):
+            for end, s in (("", 0), ("_lower", -1), ("_upper", 1)): out[name + end] = np.exp(value[:, i] + s*t*sd)
     if unique_tokens is not None:
         for s in ("", "_lower", "_upper"): out[f"epochs{s}"] = out[f"optimal_tokens{s}"]/np.asarray(unique_tokens, float)
     return Answer({k: float(v[0]) for k, v in out.items()}) if scalar else out
@@ -166,7 +179,8 @@ def _quantities(self:LawFit, C=None):
         out["b"] = (lambda t: -logit(t)), lambda v: 1/(1 + np.exp(-v))
     if C is not None:
         _, best = self._best(float(_array(C, "C", "a positive number of FLOPs")))
-        for i, name in enumerate(("optimal_params", "optimal_tokens", "expected_loss")): out[name] = (lambda t, i=i: best(t)[:, 0, i]), np.exp
+        for i, name in enumerate(("optimal_params", "optimal_tokens", "expected_loss")):
+            out[name] = (lambda t, i=i: best(t)[:, 0, i]), np.exp
     return out
 
 @patch
@@ -180,7 +194,8 @@ def bootstrap(self:LawFit,
 
 @patch
 def _resampled(self:LawFit, n, kind=None, seed=0):
-    return bootstrap(self.problem, self.phi, self.delta, self.data.get("weights"), self.data.get("groups"), n, kind, self._bounds[0], self._bounds[1], seed)
+    d, (lower, upper) = self.data, self._bounds
+    return bootstrap(self.problem, self.phi, self.delta, d.get("weights"), d.get("groups"), n, kind, lower, upper, seed)
 
 @patch(as_prop=True)
 def _bounds(self:LawFit): return -np.inf if self.lower is None else self.lower, np.inf if self.upper is None else self.upper
@@ -194,7 +209,8 @@ def conf_int(self:LawFit,
 )->pd.DataFrame: # columns lower, upper; a row for each parameter, and for the exponents a of N* and b of D*
     "Confidence intervals of the parameters"
     method = method or "delta"
-    if method not in ("delta", "profile", "bootstrap"): raise FitError(f"method: expected 'delta', 'profile' or 'bootstrap', got {method!r}.")
+    if method not in ("delta", "profile", "bootstrap"):
+        raise FitError(f"method: expected 'delta', 'profile' or 'bootstrap', got {method!r}.")
     if not 0 < level < 1: raise FitError(f"level: expected a number between 0 and 1, got {level!r}.")
     boot = self._resampled(n_boot) if method == "bootstrap" else None
     bend, t = self._curvature_root() if method == "profile" else None, self._quantile(level)
@@ -225,7 +241,8 @@ def _draw(self:LawFit, n, seed=0):
     "theta (n,p) from the estimate's distribution"
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(n, self.root.shape[1]))
-    if np.isfinite(self.df): z *= self._quantile(.95)/quantile(.95, self.df, small=False)/np.sqrt(rng.chisquare(self.df, n)/self.df)[:, None]
+    if np.isfinite(self.df):     # Student's t, with the small-sample factor
+        z *= self._quantile(.95)/quantile(.95, self.df, small=False)/np.sqrt(rng.chisquare(self.df, n)/self.df)[:, None]
     return self.theta + z@self.root.T
 
 @patch
@@ -267,7 +284,8 @@ def table(self:LawFit, level=.95)->pd.DataFrame:
 
 @patch
 def _headline(self:LawFit):
-    how = dict(huber=f"Huber({self.delta:.3g}) of log residuals", log="least squares of log residuals", linear="least squares of the loss")[self.kind]
+    how = dict(huber=f"Huber({self.delta:.3g}) of log residuals", log="least squares of log residuals",
+               linear="least squares of the loss")[self.kind]
     return (f"{self.law.name} law, L = {self.law.equation}; {self.num_runs} runs, {how}, objective {self.objective:.7g}, "
             f"noise {self.sigma:.2g}; {self.reached:.0%} of starts agree, condition {self.condition:.2g}")
 
@@ -283,7 +301,8 @@ def _repr_html_(self:LawFit):
     from html import escape
     beside = f"<p>Beside it: {escape(repr(self.plain))}</p>" if self.plain is not None else ""
     notes = "".join(f"<li><b>{escape(w.code)}</b>: {escape(w.message)} <i>{escape(w.remedy)}</i></li>" for w in self.warnings)
-    return (f"<p>{escape(self._headline())}</p>" + self.table().to_html(border=0, float_format="{:.5g}".format) + beside + (f"<ul>{notes}</ul>" if notes else ""))
+    table = self.table().to_html(border=0, float_format="{:.5g}".format)
+    return f"<p>{escape(self._headline())}</p>{table}{beside}" + (f"<ul>{notes}</ul>" if notes else "")
 
 _arrays = "theta root M c phi lower upper prior_mean prior_root".split()
 _plainly = "objective df x0 y0 kind delta sigma k noise_in_loss reached condition".split()
@@ -295,8 +314,9 @@ def to_dict(self:LawFit)->dict:
         if isinstance(v, np.ndarray): v = v.tolist()
         if isinstance(v, list): return [keep(x) for x in v]
         return str(v) if isinstance(v, float) and not np.isfinite(v) else v
-    return dict(law=self.law.name, params=self.params, form=list(self.form), **{n: keep(getattr(self, n)) for n in (*_plainly, *_arrays)},
-                data={k: keep(v) for k, v in self.data.items() if v is not None}, warnings=[vars(w) for w in self.warnings], plain=self.plain and self.plain.to_dict())
+    return dict(law=self.law.name, params=self.params, form=list(self.form), data={k: keep(v) for k, v in self.data.items()},
+                **{n: keep(getattr(self, n)) for n in (*_plainly, *_arrays)},
+                warnings=[vars(w) for w in self.warnings], plain=self.plain and self.plain.to_dict())
 
 @patch(cls_method=True)
 def from_dict(cls:LawFit,
@@ -305,7 +325,8 @@ def from_dict(cls:LawFit,
 )->LawFit:
     "The fit that was saved"
     law = law or LAWS.get(d["law"])
-    if law is None: raise FitError(f"law: expected one of {[*LAWS]}, got {d['law']!r}. Pass your own law: LawFit.from_dict(d, law=...).")
+    if law is None:
+        raise FitError(f"law: expected one of {[*LAWS]}, got {d['law']!r}. Pass your own law: LawFit.from_dict(d, law=...).")
     read = lambda v: None if v is None else np.array(v, float)
     data = {k: np.array(v) for k, v in d["data"].items()}
     number = lambda v: float(v) if v in ("inf", "-inf", "nan") else v

@@ -187,17 +187,22 @@ def _from_function(
 )->Law:
     "A law from a user's function of N, D and named parameters, all positive unless named in `real`"
     names = tuple(inspect.signature(fn).parameters)[2:]
-    if not names: raise FitError(f"{getattr(fn, '__name__', fn)}: expected a function of N, D and at least one named parameter, got none. Write f(N, D, E, A, alpha).")
-    if unknown := {*real, *(start or {})} - {*names}: raise FitError(f"{sorted(unknown)}: not parameters of the law, which has {names}. Check the spelling.")
+    if not names:
+        raise FitError(f"{getattr(fn, '__name__', fn)}: expected a function of N, D and at least one named parameter, got none. "
+                       "Write f(N, D, E, A, alpha).")
+    if unknown := {*real, *(start or {})} - {*names}:
+        raise FitError(f"{sorted(unknown)}: not parameters of the law, which has {names}. Check the spelling.")
     start, is_real = start or {}, np.array([p in real for p in names])
-    def value(theta, N, D): return np.broadcast_to(fn(N, D, *_cols(np.where(is_real, theta, np.exp(theta)))), (len(theta), N.shape[-1]))
+    def value(theta, N, D):
+        L = fn(N, D, *_cols(np.where(is_real, theta, np.exp(theta))))
+        return np.broadcast_to(L, (len(theta), N.shape[-1]))
     def evaluate(theta, x, y, u=None, grad=True):
         N, D = np.exp(x), np.exp(y)
         L = value(theta, N, D)
         if not grad: return L, None
         step = 6e-6*np.where(is_real, np.maximum(np.abs(theta), 1e-3), 1.)  # cube root of the rounding error
-        h = step[:, None, :]*np.eye(len(names))[:, :]
-        return L, np.stack([(value(theta + h[:, i], N, D) - value(theta - h[:, i], N, D))/(2*step[:, i:i+1]) for i in range(len(names))], 1)
+        h = np.moveaxis(step[:, None, :]*np.eye(len(names)), 1, 0)
+        return L, np.stack([(value(theta + e, N, D) - value(theta - e, N, D))/(2*e.max(1, keepdims=True)) for e in h], 1)
     def starts(x, y, loss, u=None, n=2048, keep=24):
         rng, cols = np.random.default_rng(0), []
         for p in names:
@@ -206,9 +211,11 @@ def _from_function(
             if p in real: cols.append(start[p] + (2*z - 1)*2*(abs(start[p]) + .5) if p in start else 4*z - 2)
             else: cols.append(np.log(lo) + z*np.log(hi/lo))
         theta = np.stack(cols, 1)
-        with np.errstate(all="ignore"): miss = np.nan_to_num(np.square(np.log(value(theta, np.exp(x), np.exp(y))/loss)).sum(1), nan=np.inf)
+        with np.errstate(all="ignore"): miss = np.square(np.log(value(theta, np.exp(x), np.exp(y))/loss)).sum(1)
+        miss = np.nan_to_num(miss, nan=np.inf)
         return theta[np.argsort(miss)[:keep]]
-    return Law(name or fn.__name__, names, evaluate, equation or f"{fn.__name__}(N, D, {', '.join(names)})", tuple(real), starts=starts)
+    equation = equation or f"{fn.__name__}(N, D, {', '.join(names)})"
+    return Law(name or fn.__name__, names, evaluate, equation, tuple(real), starts=starts)
 
 Law.from_function = staticmethod(_from_function)
 
