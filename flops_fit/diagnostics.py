@@ -224,7 +224,7 @@ def next_step(
     if analysis.law is None: return f"Finish more runs: {len(runs)} are completed, and a law needs at least 6, better 16, over several sizes and budgets."
     if "one_size" in codes or "one_ratio" in codes and "one_budget" not in codes: return f"{codes['one_size' if 'one_size' in codes else 'one_ratio'].remedy.split(':')[0].rstrip('.')}: until then N* is a guess."
     if "one_budget" in codes: return f"Add at least one budget, {flop(4*runs.flops.max())} FLOPs for instance: with one alone nothing says how the optimum moves with compute."
-    if "unfinished_runs" in codes: return f"Run the {analysis.unfinished} runs again that did not finish: opening the same folder resumes them."
+    if "unfinished_runs" in codes: return f"Run the {analysis.unfinished} run{'s'*(analysis.unfinished != 1)} again that did not finish: opening the same folder resumes {'it' if analysis.unfinished == 1 else 'them'}."
     if "grid_edge" in codes:
         edge = grid_edges(*(runs[c].to_numpy(float) for c in ("num_params", "loss", "compute_budget"))).iloc[-1]
         low = edge.side == "smallest"
