@@ -122,21 +122,20 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
     if starts is None: starts = law.starts(problem.x, problem.y, data["loss"], problem.u)
     else: starts = law.centred(starts, x0, y0)
     starts = np.clip(problem.phi(starts), lower, upper)
-    # least squares first: from its optimum that of any delta is near
+    # least squares first: from its optimum, and from any other it may have, that of any delta is near
     phi, obj, share = best_of(problem, starts, np.inf, weights, lower, upper)
     if kind != "huber": delta = np.inf
     elif delta is None:
         delta = np.inf
-        for i in range(3):
-            if (spread := robust_scale(problem.at(phi)[0], q)) < 1e-10: break      # no noise, nothing to be robust against
+        for _ in range(3):
+            if (spread := robust_scale(problem.at(phi[0])[0], q)) < 1e-10: break      # no noise, nothing to be robust against
             delta = 1.345*spread
-            phi, obj, again = best_of(problem, np.r_[phi[None], starts[::5]] if i == 0 else phi[None], delta, weights, lower, upper)
-            share = min(share, again)
+            phi, obj, _ = best_of(problem, phi, delta, weights, lower, upper)
     else:
-        delta, d = float(delta), robust_scale(problem.at(phi)[0], q)
-        while (d := d/4) > 2*delta:       # a tiny delta is nearly least absolute deviations: walk there
-            phi = best_of(problem, phi[None], d, weights, lower, upper)[0]
-        phi, obj, _ = best_of(problem, np.r_[phi[None], starts[::5]], delta, weights, lower, upper)
+        delta, d = float(delta), robust_scale(problem.at(phi[0])[0], q)
+        while (d := d/4) > 2*delta: phi, _, _ = best_of(problem, phi, d, weights, lower, upper)  # a tiny delta: walk there
+        phi, obj, _ = best_of(problem, phi, delta, weights, lower, upper)
+    phi = phi[0]
     r, J = problem.at(phi)
     inside = (phi > lower + 1e-9) & (phi < upper - 1e-9)          # a parameter on its bound has no spread
     if not inside.any():
