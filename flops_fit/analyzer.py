@@ -164,6 +164,7 @@ def _isoflop(self:ScalingLawAnalyzer, out):
     N, B, loss = (at[c].to_numpy(float) for c in ("num_params", "compute_budget", "loss"))
     if not given and out.law is not None: loss = loss*out.law.predict(N, B/out.flops_factor/N)/out.law.predict(N, at.num_tokens.to_numpy(float))
     for name, degree in (("isoflop", 2), ("cubic", 3)):
+        if degree == 3 and at.groupby("compute_budget").num_params.nunique().median() < 5: out.skipped["cubic"] = "it needs 5 sizes a budget"; continue
         try: fit = fit_isoflop(N, B/out.flops_factor/N, loss, B, degree=degree, flops_factor=out.flops_factor)
         except FitError as e:
             out.skipped["parabola" if degree == 2 else "cubic"] = str(e)

@@ -185,7 +185,7 @@ def disagreements(
 def _fit_warnings(fit, C, names):
     "Form, influence and held-out error of one fit"
     out = []
-    if (f := lack_of_fit(fit))["p"] < .001 and f["share"] > .2:
+    if "local_fit" not in {w.code for w in fit.warnings} and (f := lack_of_fit(fit))["p"] < .001 and f["share"] > .2:
         out.append(FitWarning("lack_of_fit", f"{f['share']:.0%} of the {fit.law.name} law's squared residuals are a pattern in N and D, not noise (F({f['df1']}, {f['df2']}) = {f['F']:.1f}, p = {f['p']:.1g}).",
                               "Look at plot_residuals: a slope along N, D or C says where the form is wrong, or which runs were trained differently."))
     if len(moved := influence(fit, C)) and abs((worst := moved.iloc[0]).params_in_se) > 1:

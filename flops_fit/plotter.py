@@ -74,7 +74,7 @@ def plot_isoflops(
     if law is not None:
         grid = np.geomspace(budgets.min(), budgets.max(), 50)
         best = law.optimum(grid)
-        ax.plot(best.optimal_params, best.expected_loss, "--", lw=1.2, color=_LAW, label=f"optimum of the {law.law.name} law", zorder=4)
+        ax.plot(best.optimal_params, best.expected_loss, "D" if len(budgets) == 1 else "--", ms=5, lw=1.2, color=_LAW, label=f"optimum of the {law.law.name} law", zorder=4)
     if analysis.isoflop is not None:
         m = analysis.isoflop.minima[analysis.isoflop.minima.inside]
         se = np.clip(np.nan_to_num(m.log_se.to_numpy(float)), 0, 2)

@@ -111,6 +111,7 @@ def test_too_few_runs_give_no_number(n):
 def test_six_runs_are_fitted_and_warned_of():
     a = ScalingLawAnalyzer(table(budgets=2, sizes=3)).analyze()
     assert a.law is not None and "few_runs" in codes(a)
+    assert a.cubic is None and "5 sizes" in a.skipped["cubic"] and a.isoflop is not None
 
 
 def test_one_budget_says_that_growth_is_not_seen():
