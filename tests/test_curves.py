@@ -1,5 +1,6 @@
 "Power laws of one variable, isoFLOP minima and envelopes."
 import numpy as np, pytest
+from hypothesis import given, settings, strategies as st
 from flops_fit.curves import fit_envelope, fit_isoflop, fit_power_law
 from flops_fit.laws import CHINCHILLA, FitError
 
@@ -56,3 +57,15 @@ def test_isoflop_says_what_it_left_out():
     assert fit.curve(1e21, N[18:]) == pytest.approx(loss[18:], rel=1e-6)
     same = fit_isoflop(N[12:], D[12:], loss[12:])     # budgets found from N and D
     assert list(same.minima.compute_budget) == pytest.approx([1e20, 1e21], rel=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(k=st.floats(1e-3, 1e3), a=st.floats(-.6, .8), share=st.floats(.05, .9))
+def test_recovers_power_laws_without_noise(k, a, share):
+    x = np.geomspace(1e17, 1e21, 9)
+    fit = fit_power_law(x, k*x**a)
+    assert (fit.coefficient_k, fit.exponent_a) == (pytest.approx(k, rel=1e-6), pytest.approx(a, abs=1e-8))
+    if abs(a) < .05: return                                # a flat line and a floor cannot be told apart
+    floor = share*(k*x**a).max()
+    fit = fit_power_law(x, k*x**a + floor, floor=True)
+    assert (fit.l_inf, fit.exponent_a) == (pytest.approx(floor, rel=1e-5), pytest.approx(a, rel=1e-4))

@@ -198,3 +198,34 @@ def test_uneven_noise_is_noticed_and_allowed_for():
         uneven.append(fit_parametric(N, D, CHINCHILLA(N, D, **truth)*np.exp(.005*z*np.geomspace(4, .5, 120))))
     warned = lambda fits: np.mean(["uneven_noise" in [w.code for w in f.warnings] for f in fits])
     assert warned(even) < .2 and warned(uneven) > .8
+
+
+@settings(max_examples=15, deadline=None)
+@given(E=st.floats(.5, 3), A=st.floats(50, 2e3), B=st.floats(50, 2e3), alpha=st.floats(.2, .5), beta=st.floats(.2, .5), g=st.floats(.35, .9))
+def test_recovers_coupled_without_noise(E, A, B, alpha, beta, g):
+    "With its priors: they weigh nothing where there is no noise"
+    p = dict(E=E, A=A, B=B, alpha=alpha, beta=beta, g=g)
+    C = np.repeat(np.geomspace(1e18, 1e21, 5), 9)
+    N = np.exp(COUPLED.best_on_budget(COUPLED.work(p)[None], np.log(C))[0][0])*np.tile(np.geomspace(1/10, 10, 9), 5)
+    got = fit_parametric(N, C/6/N, COUPLED(N, C/6/N, **p), law="coupled").params
+    for k in p: assert got[k] == pytest.approx(p[k], rel=1e-6), k
+
+
+@settings(max_examples=15, deadline=None)
+@given(A=st.floats(20, 2e3), B=st.floats(20, 2e3), alpha=st.floats(.1, .5), beta=st.floats(.1, .5), g=st.floats(.2, .9))
+def test_recovers_kaplan_without_noise(A, B, alpha, beta, g):
+    p = dict(A=A, B=B, alpha=alpha, beta=beta, g=g)
+    C = np.repeat(np.geomspace(1e18, 1e21, 5), 9)
+    N = np.exp(KAPLAN.best_on_budget(KAPLAN.work(dict(p, E=0.))[None], np.log(C))[0][0])*np.tile(np.geomspace(1/10, 10, 9), 5)
+    got = fit_parametric(N, C/6/N, KAPLAN(N, C/6/N, **p), law="kaplan").params
+    for k in p: assert got[k] == pytest.approx(p[k], rel=1e-6), k
+
+
+@settings(max_examples=10, deadline=None)
+@given(R_D=st.floats(4, 40), R_N=st.floats(2, 20), alpha=st.floats(.25, .45), beta=st.floats(.25, .45))
+def test_recovers_repeats_without_noise(R_D, R_N, alpha, beta):
+    p = dict(truth, alpha=alpha, beta=beta, R_D=R_D, R_N=R_N)
+    N, D = grid(width=20)
+    U = D/np.tile([1, 1, 3, 9, 30], 9)
+    got = fit_parametric(N, D, DATA_CONSTRAINED(N, D, U, **p), law="data_constrained", unique_tokens=U).params
+    for k in p: assert got[k] == pytest.approx(p[k], rel=1e-5), k
