@@ -45,6 +45,7 @@ class PlanExplorer(Explorer):
             devices=int_slider("Devices (count)", "Trunks trained at once", 1, 1, 64),
             price=number("Price (US$ per device-hour)", "What one device costs per hour", 0. if max(C) < 1e14 else 2.5)),
             [button("Use this plan", "Hands the plan back as explorer.chosen", use), note])
+        self.first = {n: self.controls[n].value for n in ("lowest", "highest", "budgets", "sizes", "band")} # where the controls stand for the plan itself
 
     @property
     def plan(self):
@@ -66,10 +67,14 @@ class PlanExplorer(Explorer):
 
     def compute(self, **values):
         s, old = SimpleNamespace(**values), self.start
+        s.few, s.many = 10**s.band[0], 10**s.band[1]
+        s.plan = old if all(values[n] == v for n, v in self.first.items()) else self._replan(s, old)
+        s.cost = s.plan.estimate(s.device, s.devices, s.price)
+        return s
+
+    def _replan(self, s, old):
         if s.highest < s.lowest: raise ContractError("budgets", f"a highest budget of at least the lowest, {s.lowest:.3g} FLOPs", f"{s.highest:.3g}", "raise the highest or lower the lowest")
         C = np.unique([float(f"{c:.6g}") for c in np.geomspace(s.lowest, s.highest, s.budgets if s.highest > s.lowest else 1)])
-        if np.allclose(C, [*old.compute_budgets][:len(C)], rtol=.07) and len(C) == len(old.compute_budgets): C = np.array(old.compute_budgets) # the plan's own budgets, which the slider rounds
-        s.few, s.many = 10**s.band[0], 10**s.band[1]
         k = 6. if old.flops_method == "exact" else float(old.flops_method)
         inside = lambda n, c: s.few/1.05 <= c/self.counts[n]["flops_per_token"]/self.counts[n]["num_params"] <= s.many*1.05
         step = (s.many/s.few)**(.5/max(s.sizes - 1, 1))
@@ -81,8 +86,7 @@ class PlanExplorer(Explorer):
         plan = replace(old, experiments=[], compute_budgets=sorted({x[0] for x in cells}), counts={n: self.counts[n] for n in sorted({x[1] for x in cells})}, dropped=[], warnings=[])
         plan.experiments = [e for seed in self.seeds for e in _rows(plan, stub, cells, seed, self.tokens)]
         plan.warnings = _plan_warnings(plan)
-        s.plan, s.cost = plan, plan.estimate(s.device, s.devices, s.price)
-        return s
+        return plan
 
     def tabulate(self, s):
         e = s.plan.experiments
@@ -102,7 +106,9 @@ class PlanExplorer(Explorer):
         line = np.log10([N.min()/2, N.max()*2])
         for r in (s.few, s.many):
             ax.plot(line, line + np.log10(r), color=INK, lw=.8, ls=":")
-            ax.annotate(f"{human(r)} tokens per parameter", (line[0], line[0] + np.log10(r)), xytext=(3, 3), textcoords="offset points", fontsize=7, color=".3")
+            y = np.log10(D.min() if r == s.few else D.max())
+            x = np.clip(y - np.log10(r), *line)
+            ax.annotate(f"{human(r)} tokens\nper parameter", (x, x + np.log10(r)), xytext=(4, 0), textcoords="offset points", fontsize=7, color=".3", va="center", annotation_clip=True)
         budgets = np.unique(C)
         for c, color in zip(budgets, rank_colors(budgets)):
             k = np.median((C/N/D)[C == c])
