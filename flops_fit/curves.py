@@ -124,7 +124,8 @@ class IsoFlopFit:
     degree:int
     warnings:list
     def __repr__(self):
-        return f"IsoFlopFit(degree {self.degree}, {len(self.minima)} budgets: a={self.n_opt.exponent_a:.4f}, b={self.d_opt.exponent_a:.4f})"
+        return (f"IsoFlopFit(degree {self.degree}, {len(self.minima)} budgets: "
+                f"a={self.n_opt.exponent_a:.4f}, b={self.d_opt.exponent_a:.4f})")
 
     def curve(self,
         budget, # one of minima.compute_budget
@@ -158,7 +159,7 @@ def fit_isoflop(
     budgets=None, # isoFLOP budget each run belongs to (default flops_factor·N·D, rounded to 5%)
     *,
     degree=2,     # of the polynomial in log N: 2 or 3
-    weighted=True,# lines through the minima: robust, each budget weighed by its own precision; False: least squares, as published
+    weighted=True,# lines through the minima robust, each budget by its precision; False: least squares, as published
     flops_factor=6., # k in C = k·N·D: turns the best N of a budget into its D
 )->IsoFlopFit:
     """Approach 2: per-budget minima with standard errors, and N*, D*, L* as power laws of the budget.

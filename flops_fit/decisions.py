@@ -30,14 +30,15 @@ def penalty(self:LawFit,
     half = self._quantile(level)*spread(h, self.theta, self.root)
     N = np.exp(best(self.theta[None])[0, :, 0])/times.ravel()
     out = dict(target_compute=budgets, times=times.ravel(), num_params=N, num_tokens=budgets/self.k/N,
-               loss=self.predict(N, budgets/self.k/N), penalty=np.exp(value), penalty_lower=np.exp(value - half), penalty_upper=np.exp(value + half))
+               loss=self.predict(N, budgets/self.k/N), penalty=np.exp(value),
+               penalty_lower=np.exp(value - half), penalty_upper=np.exp(value + half))
     return Answer({k: float(np.atleast_1d(v)[0]) if C.ndim == 0 else v for k, v in out.items()})
 
 @patch
 def budget_for(self:LawFit,
     loss,      # target loss
-    unique_tokens=None,
-    inference_tokens=0.,
+    unique_tokens=None,   # unique tokens there are
+    inference_tokens=0.,  # tokens to be served out of the same budget
     level=.95, # of the interval
 )->Answer: # target_loss, compute, compute_lower, compute_upper, optimal_params, optimal_tokens
     "The least FLOPs that reach a loss"
@@ -57,7 +58,8 @@ def budget_for(self:LawFit,
     mid = np.exp(cross(band.expected_loss, np.inf))
     at = self.optimum(mid, unique_tokens, inference_tokens, level)
     out = dict(target_loss=target, compute=mid, compute_lower=np.exp(cross(band.expected_loss_lower, np.inf)),
-               compute_upper=np.exp(cross(band.expected_loss_upper, np.inf)), optimal_params=at.optimal_params, optimal_tokens=at.optimal_tokens)
+               compute_upper=np.exp(cross(band.expected_loss_upper, np.inf)),
+               optimal_params=at.optimal_params, optimal_tokens=at.optimal_tokens)
     return Answer({k: float(v[0]) if np.ndim(loss) == 0 else v for k, v in out.items()})
 
 # %% ../nbs/03d_decisions.ipynb #dad11ad6
