@@ -20,6 +20,7 @@ from .plotter import ScalingVisualizer
 from .recipe import Recipe
 from .result import Result
 from .sweep import TrainingRunner, device_executor
+import flops_fit.widgets # puts explore() and monitor() on the classes; ipywidgets is loaded when they are called
 
 _all_ = ["ContractError", "Experiment", "FitError", "PowerLawFit", "Recipe", "Result", "Run", "ScalingAnalysis", "ScalingLawAnalyzer", "ScalingVisualizer",
          "SweepPlan", "TrainingRunner", "create_model", "create_models_at_sizes", "device_executor", "fit_parametric", "fit_power_law", "make_task",
