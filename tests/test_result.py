@@ -4,7 +4,7 @@ import numpy as np, pandas as pd, pytest, torch
 from flops_fit.core import find_optimal
 from flops_fit.dataset import ContractError
 from flops_fit.laws import FitError
-from flops_fit.fitter import fit_parametric
+from flops_fit.fitter import fit_isoflop, fit_parametric
 from flops_fit.result import Result
 import torch.nn.functional as F
 from models import BUDGETS, Net, RECIPE, SIZES, xor_data, xor_task
@@ -33,9 +33,14 @@ def test_epochs_refit_of_chinchilla(shared_data, tmp_path):
 def test_llama_3(shared_data):
     result = Result.from_runs(shared_data/"runs"/"llama3_isoflop"/"isoflops_points.csv")
     p = result.analysis.isoflop
-    assert p.n_opt.exponent_a == pytest.approx(.4632, abs=.01) and p.d_opt.exponent_a == pytest.approx(.5368, abs=.01)   # published: a = .4632, b = .5368
-    assert float(p.d_opt.predict(3.8e25)) == pytest.approx(16.1e12, rel=.1) and float(p.n_opt.predict(3.8e25)) == pytest.approx(393e9, rel=.1)
+    # published (arXiv 2407.21783, section 3.2.1, least squares through the minima): a = .4632, b = .5368, 393B parameters on 16.1T tokens at 3.8e25 FLOPs
+    for fit, exponent, at_target in ((p.n_opt, .4632, 393e9), (p.d_opt, .5368, 16.1e12)):
+        assert abs(fit.exponent_a - exponent) < (fit.a_ci[1] - fit.a_ci[0])/4       # within our standard error
+        row = fit.predict(3.8e25, interval=True).iloc[0]
+        assert row.lower < at_target < row.upper and abs(np.log(row.y/at_target)) < np.log(row.upper/row.lower)/4
     df = result.to_dataframe()
+    same = fit_isoflop(df.num_params, df.num_tokens, df.loss, df.compute_budget, weighted=False)        # their way, to the digit
+    assert same.n_opt.exponent_a == pytest.approx(.4632, abs=1e-4) and same.d_opt.predict(3.8e25) == pytest.approx(16.1e12, rel=.005)
     fit = fit_parametric(df.num_params, df.num_tokens, df.loss, objective="linear").params
     for name, value in dict(E=.60467, A=59.14, B=155.11, alpha=.31001, beta=.31364).items(): assert fit[name] == pytest.approx(value, rel=.02), name
 
