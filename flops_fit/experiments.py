@@ -62,6 +62,9 @@ class Run(Experiment):
     curve: str = None # path of the loss curve inside the output directory
     device: str = None # what it ran on
     metrics: dict = None # other held-out measures, by name
+    recipe: dict = None # how it was trained: `Recipe.to_dict`
+    micro_batch: int = None # samples through the model at once, where that was less than the batch
+    retried_lr: float = None # the rate of the second try, where the first diverged
 
     @classmethod
     def of(cls, experiment, **outcome):

@@ -12,7 +12,7 @@ from .dataset import ContractError
 from .experiments import Experiment, SweepPlan, _hash
 from .flops import count_params, exact_flops
 from .laws import CHINCHILLA, FitWarning
-from .recipe import Recipe
+from .recipe import Recipe, _MACHINE
 
 # %% ../nbs/08b_planner.ipynb #860614bf
 _EPOCH = dict(E=1.8172, A=482.01, B=2085.43, alpha=.3478, beta=.3658)
@@ -187,13 +187,14 @@ def _rows(plan, task, cells, seed, tps):
     "Experiments of one seed: batch, rate and warmup are settled here, so that a plan needs no functions."
     r, out = plan.recipe, []
     total = task.train.num_samples if task.train else None
+    settled = {k: v for k, v in r.to_dict().items() if k not in ("lr", "batch_tokens", "warmup_tokens", "min_steps", *_MACHINE) and (k, v) != ("retry", False)}
     for c, s, n, d in cells:
         shortest = min(x[3] for x in cells if x[1] == s)
         size = max(1, r.batch_size(n, shortest, tps))
         lr = r.peak_lr(n, d, size*tps, plan.counts[s]["param_groups"])
         warm = r.warmup_steps(n, d, size*tps, round((d if r.schedule == "cosine" else shortest)/(size*tps)))
         steps = max(1, round(d/(size*tps)))
-        same = (plan.task, s, n, seed, size, lr, warm, {k: v for k, v in r.to_dict().items() if k not in ("lr", "batch_tokens", "warmup_tokens", "min_steps")})
+        same = (plan.task, s, n, seed, size, lr, warm, settled)
         tokens = steps*size*tps
         key = _hash(*same, steps)
         out.append(Experiment(key, _hash(*same) if r.schedule == "cooldown" else key, c, s, n, tokens, tokens/n, steps*size, steps, plan.counts[s]["flops_per_token"]*tokens,

@@ -49,13 +49,17 @@ def device_executor(
     for i in range(n): devices.put(i % gpus if gpus else None)
     return ProcessPoolExecutor(n, mp_context=context, initializer=_worker_init, initargs=(devices,))
 
-def _train_payload(payload, path, trunk, device):
+_unpacked = {} # the task this worker had last: one task for all its trunks, so that data it keeps in memory is read once
+
+def _train_payload(task, payload, path, trunk, device):
     "What a worker runs: everything else travels as bytes."
     import cloudpickle
-    task, experiments, recipe, settings = cloudpickle.loads(payload)
-    return _train_into(RunStore(path), trunk, task, experiments, recipe, device, **settings)
+    key = hashlib.sha256(task).digest()
+    if key not in _unpacked: _unpacked.clear(); _unpacked[key] = cloudpickle.loads(task)
+    experiments, recipe, settings = cloudpickle.loads(payload)
+    return _train_into(RunStore(path), trunk, _unpacked[key], experiments, recipe, device, **settings)
 
-def _train_into(store, trunk, task, experiments, recipe, device, should_stop=None, save_every=30.):
+def _train_into(store, trunk, task, experiments, recipe, device, should_stop=None, save_every=30., on_step=()):
     "Claim a trunk, train what is missing of it and write each run as it ends. Gives False when somebody else has it."
     from flops_fit.trainer import Stopped, train_trunk
     with store.claim(trunk) as mine:
@@ -73,7 +77,7 @@ def _train_into(store, trunk, task, experiments, recipe, device, should_stop=Non
             if curve: run = replace(run, curve=store.save_curve(run.experiment_id, curve))
             store.save_run(run)
         stop = should_stop or (lambda: (store.path/"stop").exists())
-        try: train_trunk(task, todo, recipe, device, done=keep, each=each, folder=store.path/"checkpoints"/f"trunk-{trunk}", save_every=save_every, should_stop=stop)
+        try: train_trunk(task, todo, recipe, device, done=keep, each=each, on_step=on_step, folder=store.path/"checkpoints"/f"trunk-{trunk}", save_every=save_every, should_stop=stop)
         except Stopped: pass
         return True
 
@@ -87,6 +91,7 @@ class TrainingRunner:
     device: str = None # of each worker; default: a GPU if there is one
     progress: bool = True # show how far it is
     save_every: float = 30. # seconds between checkpoints
+    on_step: object = () # a function, or a list of them, called where a run is trained with a `Step` about a hundred times a run
 
     def __post_init__(self):
         if self.mode not in ("local", "mock"): raise ContractError("mode", "'local' (train) or 'mock' (simulate)", repr(self.mode), "choose one of them")
@@ -172,17 +177,17 @@ def _here(self:TrainingRunner, plan, task, todo, shown, stopping):
     with shown.ticking():
         for trunk, es in todo.items():
             if stopping(): return
-            _train_into(self.store, trunk, task, es, plan.recipe, self.device, stopping, self.save_every)
+            _train_into(self.store, trunk, task, es, plan.recipe, self.device, stopping, self.save_every, self.on_step)
             shown.collect_failed(es)
 
 @patch
 def _through(self:TrainingRunner, plan, task, todo, shown, stopping):
     "Hand the trunks to the executor and watch the folder."
     import cloudpickle
-    futures = {}
+    futures, packed = {}, cloudpickle.dumps(task)
     for trunk, es in todo.items():
-        payload = cloudpickle.dumps((task, es, plan.recipe, dict(save_every=self.save_every)))
-        futures[trunk] = self.executor.submit(_train_payload, payload, str(self.store.path.resolve()), trunk, self.device)
+        payload = cloudpickle.dumps((es, plan.recipe, dict(save_every=self.save_every, on_step=self.on_step)))
+        futures[trunk] = self.executor.submit(_train_payload, packed, payload, str(self.store.path.resolve()), trunk, self.device)
     waiting = dict(futures)
     while waiting:
         time.sleep(.2)

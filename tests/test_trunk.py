@@ -1,0 +1,175 @@
+"Parts of a batch, memory that runs out, losses that go astray, second tries, and listeners."
+from dataclasses import replace
+import pytest, torch, torch.nn.functional as F
+from flops_fit.contract import make_task
+from flops_fit.dataset import ContractError
+from flops_fit.evaluate import evaluate, is_out_of_memory
+from flops_fit.planner import plan_sweep
+from flops_fit.recipe import PowerRate, Recipe
+from flops_fit.store import RunStore
+from flops_fit.sweep import TrainingRunner, device_executor
+from flops_fit.trainer import Stopped, train_trunk
+from flops_fit.trunk import Trunk, astray
+from models import BUDGETS, Net, RECIPE, SIZES, xor_data, xor_task
+
+
+class Tight(Net):
+    "Holds `room` samples at most."
+    room, error = 7, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    def forward(self, x):
+        if len(x) > self.room: raise self.error
+        return super().forward(x)
+
+
+class Malloc(Tight):
+    room, error = 3, RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes")
+
+
+@pytest.fixture(scope="module")
+def es(): return next(iter(plan_sweep(xor_task(), compute_budgets=BUDGETS, sizes=SIZES, recipe=RECIPE).trunks.values()))
+
+
+@pytest.fixture(scope="module")
+def usual(es): return train_trunk(xor_task(), es, RECIPE)
+
+
+@pytest.mark.parametrize("cls", [Tight, Malloc])
+def test_out_of_memory_halves_and_goes_on(cls, es, usual):
+    task = xor_task(); task.model_cls = cls
+    runs = train_trunk(task, es, RECIPE)
+    assert [r.status for r in runs] == ["completed"]*len(es)
+    assert all(r.micro_batch <= cls.room for r in runs) and all(r.micro_batch is None for r in usual)
+    assert [r.final_loss for r in runs] == pytest.approx([r.final_loss for r in usual], rel=1e-3)
+
+
+def test_a_model_that_never_fits_fails_and_other_errors_are_not_taken_for_it(es):
+    class None_(Tight): room = 0
+    task = xor_task(); task.model_cls = None_
+    runs = train_trunk(task, es, RECIPE)
+    assert {r.status for r in runs} == {"failed"} and "out of memory" in runs[0].error_message
+    assert not is_out_of_memory(RuntimeError("shapes do not match")) and not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_resuming_keeps_the_part_that_fitted(es, tmp_path):
+    task = xor_task(); task.model_cls = Tight
+    calls = iter(range(10_000))
+    with pytest.raises(Stopped): train_trunk(task, es, RECIPE, folder=tmp_path/"c", should_stop=lambda: next(calls) > 30)
+    t = Trunk(task, es[0], RECIPE, torch.device("cpu"))
+    t.load(tmp_path/"c"/"trunk")
+    assert t.micro <= 7
+
+
+@pytest.mark.parametrize("micro", [1, 3, 5, 31, 32, 100])
+def test_parts_add_up_to_the_batch(micro, es):
+    def gradient(recipe):
+        torch.manual_seed(0)
+        t = Trunk(xor_task(), es[0], recipe, torch.device("cpu"))
+        return t.gradient(*t.feed(0)), [p.grad for p in t.params]
+    (a, ga), (b, gb) = gradient(RECIPE), gradient(replace(RECIPE, micro_batch=micro))
+    torch.testing.assert_close(a, b); torch.testing.assert_close(ga, gb)
+
+
+def test_parts_weigh_what_their_targets_weigh():
+    class Tagger(Net):
+        def forward(self, x): return self.layers(x).unflatten(-1, (5, 3)).transpose(1, 2)
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(64, 16, generator=g), torch.randint(3, (64, 5), generator=g)
+    y[::2, 1:] = -100; y[:3] = -100                        # uneven, and whole samples without a target
+    task = make_task(Tagger, "width", dict(out=15), (x, y), F.cross_entropy, eval_dataset=(x[4:], y[4:]))
+    e = plan_sweep(task, compute_budgets=[1e6], sizes=[8], recipe=replace(RECIPE, min_steps=5)).experiments[0]
+    def gradient(micro):
+        torch.manual_seed(0)
+        t = Trunk(task, e, Recipe(micro_batch=micro), torch.device("cpu"))
+        return t.gradient(x, y), [p.grad for p in t.params]
+    for micro in 1, 2, 7: torch.testing.assert_close(gradient(micro), gradient(None))
+
+
+def test_evaluation_in_parts_is_the_same():
+    torch.manual_seed(0)
+    model, source = Tight(8), xor_task().held_out
+    model.room = 10**6; whole = evaluate(model, source, F.cross_entropy)
+    model.room = 5; assert evaluate(model, source, F.cross_entropy) == pytest.approx(whole, rel=1e-5)
+    assert model.training
+
+
+def test_a_loss_that_stays_far_above_its_start_has_diverged(es):
+    class Rising(Net):
+        "Its loss grows step by step and stays finite."
+        def __init__(self, width): super().__init__(width); self.n = 0
+        def forward(self, x): self.n += self.training; return super().forward(x)*(1 + self.n)**2
+    task = xor_task(); task.model_cls = Rising
+    long = [replace(es[-1], num_steps=400)]
+    run, = train_trunk(task, long, RECIPE)
+    assert (run.status, run.final_loss) == ("diverged", None) and "far above its start" in run.error_message
+    assert not astray([.69]*5 + [.2, 3.]*50) and not astray([9.]*24) and astray([1.]*5 + [2.1]*20)
+
+
+class Nervous(Net):
+    "Breaks at rates above `most`, as told by its own parameter group."
+    most = .01
+    def forward(self, x): return super().forward(x)*(float("nan") if self.training and Nervous.lr > Nervous.most else 1.)
+    def param_groups(self, lr, weight_decay): Nervous.lr = lr; return [dict(params=list(self.parameters()), lr=lr)]
+
+
+def test_a_second_try_at_half_the_rate(es, tmp_path):
+    task = xor_task(); task.model_cls = Nervous
+    es = [replace(e, lr=.016) for e in es]
+    once, twice = train_trunk(task, es, RECIPE), train_trunk(task, es, replace(RECIPE, retry=True), folder=tmp_path/"c")
+    assert {r.status for r in once} == {"diverged"} and {r.retried_lr for r in once} == {None}
+    assert {r.status for r in twice} == {"completed"} and {r.retried_lr for r in twice} == {.008} and [r.lr for r in twice] == [.016]*len(es)
+    assert [r.final_loss for r in twice] == [r.final_loss for r in train_trunk(task, [replace(e, lr=.008) for e in es], RECIPE)]
+    hopeless = train_trunk(task, [replace(e, lr=1.) for e in es], replace(RECIPE, retry=True))
+    assert {(r.status, r.retried_lr) for r in hopeless} == {("diverged", .5)}
+
+
+def test_ids_do_not_depend_on_the_machine():
+    def ids(recipe): return [e.experiment_id for e in plan_sweep(xor_task(), compute_budgets=BUDGETS, sizes=SIZES, recipe=recipe)]
+    plain = ids(RECIPE)
+    assert plain == ids(replace(RECIPE, micro_batch=4, workers=2, compile=True, gradient_checkpointing=True)) != ids(replace(RECIPE, retry=True))
+
+
+def test_the_recipe_is_saved_with_every_run(es, usual, tmp_path):
+    assert all(Recipe.from_dict(r.recipe) == RECIPE for r in usual)
+    store = RunStore(tmp_path).prepare(); store.save_run(usual[0])
+    assert store.runs()[usual[0].experiment_id] == usual[0]
+    rate = Recipe(lr=PowerRate(.01, -.2))
+    assert Recipe.from_dict(rate.to_dict()) == rate and rate.peak_lr(1e6, 1, 1) == .01
+    with pytest.raises(ContractError, match="settled before"): Recipe(lr="calibrate").peak_lr(1e6, 1e7, 512)
+    for bad in dict(micro_batch=0), dict(compile="maybe"), dict(workers=-1):
+        with pytest.raises(ContractError): Recipe(**bad)
+
+
+def test_checkpointing_needs_a_switch(es):
+    run = train_trunk(xor_task(), es[:1], replace(RECIPE, gradient_checkpointing=True))[0]
+    assert run.status == "failed" and "a switch" in run.error_message
+
+
+def test_checkpointing_changes_no_loss():
+    from flops_fit.examples.gpt import byte_gpt, gpt_loss_fn
+    x = torch.randint(256, (200, 17), generator=torch.Generator().manual_seed(0))
+    task = make_task(byte_gpt, "d_model", dataset=(x[:, :-1], x[:, 1:]), loss_fn=gpt_loss_fn)
+    es = plan_sweep(task, compute_budgets=[5e7], sizes=[8], recipe=Recipe(min_steps=5)).experiments
+    a, b = (train_trunk(task, es, Recipe(min_steps=5, gradient_checkpointing=on))[0].final_loss for on in (False, True))
+    assert a == pytest.approx(b, rel=1e-5)
+
+
+def test_listeners_hear_and_cannot_harm(es, usual):
+    heard = []
+    def bad(step): heard.append("bad"); raise OSError("the logger's disk is full")
+    with pytest.warns(UserWarning, match="logger's disk is full"): runs = train_trunk(xor_task(), es, RECIPE, on_step=[bad, heard.append])
+    assert [r.final_loss for r in runs] == [r.final_loss for r in usual]
+    assert heard.count("bad") == 1 and len(heard) > 50
+    last = heard[-1]
+    assert (last.step, last.experiment) == (es[-1].num_steps, es[-1]) and last.num_tokens == es[-1].num_tokens and last.loss > 0 and last.lr < es[-1].lr
+
+
+class Writes:
+    def __init__(self, path): self.path = path
+    def __call__(self, step):
+        with open(self.path, "a") as f: f.write(f"{step.step}\n")
+
+
+def test_listeners_travel_to_workers(tmp_path):
+    plan = plan_sweep(xor_task(), compute_budgets=BUDGETS[:1], sizes=SIZES[:1], recipe=RECIPE)
+    with device_executor(1) as ex: TrainingRunner(output_dir=tmp_path/"s", executor=ex, progress=False, on_step=Writes(str(tmp_path/"steps"))).run_sweep(plan, xor_task())
+    assert int((tmp_path/"steps").read_text().split()[-1]) == plan.experiments[0].num_steps
