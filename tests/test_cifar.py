@@ -99,3 +99,25 @@ def test_the_real_images(shared_data):
     with torch.no_grad(): x, _ = train.batch(torch.arange(0, 50_000, 25))
     assert x.mean((0, 2, 3)).abs().max() < .03 and (x.std((0, 2, 3)) - 1).abs().max() < .03 # as the constants say
     with pytest.raises(FileNotFoundError, match="download=True"): CIFAR10Dataset(shared_data/"nowhere")
+
+
+def test_a_part_of_the_committed_sweep_comes_out_again(shared_data, tmp_path):
+    "The two shortest runs of benchmarks/results/vit_cifar.csv, trained again: the same experiment, the same loss and accuracy."
+    import pandas as pd
+    from conftest import root as project
+    from flops_fit.examples.example_vit_cifar import vit_recipe
+    root = shared_data/"cifar10"
+    if not root.is_dir(): pytest.skip(f"no CIFAR-10 at {root}")
+    kept = pd.read_csv(project/"benchmarks"/"results"/"vit_cifar.csv").set_index("experiment_id")
+    valleys = kept.groupby("compute_budget")
+    assert valleys.ngroups >= 3
+    for _, g in valleys: # a true valley at every budget: the best size is neither the smallest nor the largest
+        assert g.num_params.min() < g.num_params[g.loss.idxmin()] < g.num_params.max()
+    task = make_task(VisionTransformer, "d_model", dict(patch_size=8, num_layers=2), CIFAR10Dataset(root, augment=True), vit_loss_fn,
+                     eval_dataset=CIFAR10Dataset(root, train=False), metrics=dict(accuracy=accuracy))
+    plan = plan_sweep(task, compute_budgets=[2e10], sizes=[24, 32], flops="exact", recipe=vit_recipe())
+    for e in plan.experiments:
+        run, = train_trunk(task, [e], plan.recipe, "cpu")
+        assert run.status == "completed", run.error_message
+        assert run.final_loss == pytest.approx(kept.loss[e.experiment_id], abs=.03) # other machines round otherwise
+        assert run.metrics["accuracy"] == pytest.approx(kept.accuracy[e.experiment_id], abs=.02)
