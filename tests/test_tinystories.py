@@ -147,6 +147,47 @@ def test_the_public_name_through_a_loopback_hub(shared_data, tmp_path):
     assert first.split(" ", 2) == [str(len(direct)), str(len(local("train"))), f"{direct[7][0].tolist()}\n"]
 
 
+def test_a_small_sweep_by_the_public_name(shared_data, tmp_path):
+    pytest.importorskip("datasets", reason="loading from a hub needs the datasets package")
+    pytest.importorskip("sentencepiece", reason="training a tokenizer needs sentencepiece")
+    import pyarrow as pa, pyarrow.parquet as pq
+    from hub import serve_hub
+    def parquet(split):
+        out = io.BytesIO()
+        pq.write_table(pa.table({"text": list(tinystories._local_stories(shared_data/"tinystories", split))}), out)
+        return out.getvalue()
+    repos = {"datasets/roneneldan/TinyStories": {f"data/{s}-00000-of-00001.parquet": parquet(s) for s in ("train", "validation")}}
+    code = """
+import json, sys
+from pathlib import Path
+from flops_fit.cli import main
+from flops_fit.core import Recipe, find_optimal
+from flops_fit.examples.gpt import byte_gpt, gpt_loss_fn
+from flops_fit.examples.tinystories import TinyStoriesDataset
+work = Path(sys.argv[1])
+tokenizer = str(work/"stories.model")
+main(["prepare", "--tokenizer", tokenizer, "--vocab-size", "512", "--seq-len", "32", "--cache-dir", str(work)])
+train, valid = (TinyStoriesDataset(s, 32, work, tokenizer) for s in ("train", "validation"))
+result = find_optimal(byte_gpt, "d_model", dict(vocab_size=512, max_seq_len=32), train, gpt_loss_fn, [5e8, 1e9, 2e9], sizes=[8, 16, 24], output_dir=work/"sweep", eval_dataset=valid,
+                      recipe=Recipe(batch_tokens=256, lr=.01, min_steps=20, eval_tokens=4096), progress=False)
+t = result.to_dataframe()
+print(json.dumps(dict(loss=t.loss.tolist(), flops=t.flops.tolist(), budget=t.compute_budget.tolist(), unique=int(t.unique_tokens.iloc[0]), answer=dict(result.predict(4e9)))))
+"""
+    with serve_hub(repos) as (endpoint, seen):
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_"))}
+        env |= dict(HF_ENDPOINT=endpoint, HF_HOME=str(tmp_path/"hf"), HF_HUB_DISABLE_TELEMETRY="1", no_proxy="127.0.0.1", PYTHONWARNINGS="ignore")
+        out = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=env, capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr[-3000:]
+    assert any("roneneldan/TinyStories" in s for s in seen)
+    got = json.loads(out.stdout.splitlines()[-1])
+    assert len(got["loss"]) == 9 and got["unique"] > 500_000
+    assert np.allclose(got["flops"], got["budget"], rtol=.1)
+    by_budget = np.reshape(got["loss"], (3, 3)).min(1)
+    assert np.log(512) > by_budget[0] > by_budget[1] > by_budget[2] > 2 # more compute, better stories; all below knowing nothing
+    assert got["answer"]["optimal_params_lower"] < got["answer"]["optimal_params"] < got["answer"]["optimal_params_upper"]
+    assert got["answer"]["expected_loss"] < by_budget[2]*1.02
+
+
 def test_a_hub_out_of_reach_says_what_to_do(tmp_path):
     pytest.importorskip("datasets", reason="loading from a hub needs the datasets package")
     code = "from flops_fit.examples.tinystories import TinyStoriesDataset as T; import sys; T('train', cache_dir=sys.argv[1], tokenizer_name='bytes').prepare_data()"
