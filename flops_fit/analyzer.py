@@ -26,7 +26,7 @@ class ScalingAnalysis:
     plain:LawFit=None            # Chinchilla's law
     isoflop:"IsoFlopFit"=None    # approach 2 with parabolas
     cubic:"IsoFlopFit"=None      # approach 2 with cubics
-    envelope:"EnvelopeFit"=None  # approach 1
+    envelope:object=None  # `EnvelopeFit`: approach 1
     optimal_points:pd.DataFrame=None # compute_budget, num_params, num_tokens, loss, source: minima of the isoFLOP curves, else the best run of each budget
     n_opt_fit:PowerLawFit=None   # N* = k·C^a, as the law has it; r_squared is about `optimal_points`
     d_opt_fit:PowerLawFit=None   # D* = k·C^b
