@@ -27,13 +27,17 @@ def rank_colors(
     rank = np.unique(np.asarray(values, float), return_inverse=True)[1]
     return colormaps["viridis"](.88*rank/max(rank.max(initial=0), 1))
 
+class _Picture(Figure):
+    "A figure that any notebook shows, whether pyplot is loaded or not"
+    def _repr_png_(self): return png(self)
+
 def panels(
     n=2, # axes side by side
     height=3.5, # inches
     widths=None, # relative widths
-): # Figure, array of Axes
+): # a matplotlib Figure, array of Axes
     "A figure of plain axes"
-    fig = Figure(figsize=(9.6, height), dpi=90)
+    fig = _Picture(figsize=(9.6, height), dpi=90)
     FigureCanvasAgg(fig)
     axs = fig.subplots(1, n, squeeze=False, width_ratios=widths)[0]
     fig.subplots_adjust(left=.075, right=.985, bottom=.155, top=.9, wspace=.24)
