@@ -24,9 +24,9 @@ class ScalingAnalysis:
     runs:pd.DataFrame            # the completed runs: num_params, num_tokens, loss, flops, ...
     law:LawFit=None              # the coupled law with weak priors: predictions come from it. None below 6 runs
     plain:LawFit=None            # Chinchilla's law
-    isoflop:"IsoFlopFit"=None    # approach 2 with parabolas
-    cubic:"IsoFlopFit"=None      # approach 2 with cubics
-    envelope:object=None  # `EnvelopeFit`: approach 1
+    isoflop:object=None          # approach 2 with parabolas: an `IsoFlopFit`
+    cubic:object=None            # approach 2 with cubics: an `IsoFlopFit`
+    envelope:object=None  # approach 1: an `EnvelopeFit`
     optimal_points:pd.DataFrame=None # compute_budget, num_params, num_tokens, loss, source: minima of the isoFLOP curves, else the best run of each budget
     n_opt_fit:PowerLawFit=None   # N* = k·C^a, as the law has it; r_squared is about `optimal_points`
     d_opt_fit:PowerLawFit=None   # D* = k·C^b
