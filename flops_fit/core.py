@@ -10,11 +10,13 @@ __all__ = ['find_optimal', 'ContractError', 'Experiment', 'FitError', 'PowerLawF
 
 # %% ../nbs/15_core.ipynb #ce4f3ada
 from .analyzer import ScalingAnalysis, ScalingLawAnalyzer
+from dataclasses import replace
+from .calibrate import calibrate
 from .contract import Task, create_model, create_models_at_sizes, make_task, validate_loss_fn, validate_model_contract
 from .dataset import ContractError, validate_dataset, wrap_dataset
 from .experiments import Experiment, Run, SweepPlan
 from .fitter import PowerLawFit, fit_parametric, fit_power_law
-from .laws import FitError
+from .laws import FitError, FitWarning
 from .planner import plan_sweep
 from .plotter import ScalingVisualizer
 from .recipe import Recipe
@@ -55,7 +57,14 @@ def find_optimal(
         task = Task(model_cls, model_size_param, dict(model_kwargs or {}))
         if mode == "local" and dataset is not None: task = make_task(model_cls, model_size_param, model_kwargs, dataset, loss_fn or _no_loss, eval_dataset, recipe.eval_tokens)
         elif hasattr(dataset, "tokens_per_sample"): plan_kwargs.setdefault("tokens_per_sample", dataset.tokens_per_sample) # simulated: the data stays untouched
-    plan = plan_sweep(task, compute_budgets=compute_budgets, recipe=recipe, **plan_kwargs)
+    rule = replace(recipe, lr=None) if recipe.lr == "calibrate" else recipe
+    plan = plan_sweep(task, compute_budgets=compute_budgets, recipe=rule, **plan_kwargs)
+    if rule is not recipe and real: # what cannot be planned was refused above; the rates are settled before the plan that is trained
+        runner._check(plan, task)
+        found = calibrate(task, compute_budgets, recipe, output_dir, executor, device, progress, plan.flops_method)
+        plan = plan_sweep(task, compute_budgets=compute_budgets, recipe=found.recipe, **plan_kwargs)
+        plan.warnings += found.warnings
+    elif rule is not recipe: plan.warnings.append(FitWarning("rates_pending", "These are the rule's learning rates: the search that was asked for is made when find_optimal trains.", "Call it with train=True, or calibrate(...) first."))
     if not train or mode == "local" and dataset is None: return plan
     runs = runner.run_sweep(plan, task if real else None)
     good = [r for r in runs if r.status == "completed"]
