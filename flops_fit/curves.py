@@ -96,7 +96,7 @@ def fit_power_law(
         if i < 2: use, delta = delta, max(1.345*robust_scale(r, q), 1e-12)
     delta = use
     root, df = covariance_root(J, r, delta)
-    if n <= q: root = root*np.inf
+    if n <= q: root = np.full_like(root, np.inf)
     theta = np.r_[phi[0], known] if q == 2 else phi[0]
     root = np.r_[root, np.zeros((1, root.shape[1]))] if q == 2 else root
     t = quantile(.95, df)
