@@ -77,7 +77,7 @@ def test_shared_trunks_widen():
     rng, (N, D, _) = np.random.default_rng(0), runs(bent, n_budgets=4, n_sizes=40)
     trunk = np.arange(160) // 16                      # many rows of few runs
     loss = COUPLED(N, D, **bent)*np.exp(.005*rng.normal(size=10)[trunk] + .001*rng.normal(size=160))
-    alone, together = (fit_parametric(N, D, loss, law="coupled", groups=g).conf_int().loc["a"] for g in (None, trunk))
+    alone, together = (fit_parametric(N, D, loss, law="coupled", groups=g).conf_int().loc["a"] for g in (np.arange(160), trunk))
     assert together.upper - together.lower > 1.2*(alone.upper - alone.lower)
 
 
