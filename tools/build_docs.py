@@ -6,7 +6,7 @@ from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlparse
-import nbformat
+import nbformat, yaml
 
 root = Path(__file__).resolve().parents[1]
 SECTIONS = { # caption -> pages, in reading order; a pattern takes all that is left
@@ -46,10 +46,9 @@ def tidied(cells, where):
     for c in cells:
         s = c.source
         if c.cell_type == "raw":
-            title, note = (re.search(rf"^{k}:\s*(.*)$", s, re.M) for k in ("title", "description"))
-            if not title: continue
-            strip = lambda m: m.group(1).strip().strip("'\"")
-            c = nbformat.v4.new_markdown_cell(f"# {strip(title)}" + (f"\n\n> {strip(note)}" if note else ""))
+            meta = yaml.safe_load(s.strip().strip("-")) or {}
+            if "title" not in meta: continue
+            c = nbformat.v4.new_markdown_cell(f"# {meta['title']}" + (f"\n\n> {' '.join(meta['description'].split())}" if meta.get("description") else ""))
         elif c.cell_type == "markdown":
             c.source = re.sub(r"\{target=\S+?[^}]*\}", "", s)
         elif c.cell_type == "code":
@@ -57,7 +56,7 @@ def tidied(cells, where):
             if not c.source.strip() and not c.outputs: continue
             if m := re.match(r"show_doc\(([\w.]+)", c.source.strip()):    # an API entry: a heading of the page, under the name that links use
                 text = "\n".join(o["data"]["text/markdown"] for o in c.outputs if "text/markdown" in o.get("data", {}))
-                c = nbformat.v4.new_markdown_cell(f'<a id="{m.group(1).lower()}"></a>\n\n' + re.sub(r"^---\n+", "", re.sub(r"\{target=[^}]*\}", "", text)))
+                c = nbformat.v4.new_markdown_cell(f'<a id="{m.group(1).lower()}"></a>\n\n' + re.sub(r"^---\s+(\[source\]\([^)]*\))\s+(#+ [^\n]*)", r"\2\n\n\1", re.sub(r"\{target=[^}]*\}", "", text)))
         if c.cell_type == "markdown": c.source = local(c.source, up)
         out.append(c)
     for i, c in enumerate(c for c in out if c.cell_type == "markdown"):

@@ -9,7 +9,7 @@ project, author, version, release = cfg["lib_name"], cfg["author"], cfg["version
 copyright = cfg["copyright"]
 extensions = ["myst_nb", "sphinx.ext.mathjax"]
 html_theme, html_title = "sphinx_book_theme", cfg["title"]
-html_theme_options = dict(repository_url=cfg["git_url"], repository_branch=cfg["branch"], path_to_docs="nbs", use_repository_button=True, use_download_button=False,
+html_theme_options = dict(navbar_persistent=[], repository_url=cfg["git_url"], repository_branch=cfg["branch"], path_to_docs="nbs", use_repository_button=True, use_download_button=False,
                           home_page_in_toc=True, show_navbar_depth=1, launch_buttons=dict(colab_url="https://colab.research.google.com"))
 html_static_path = ["_static"]
 html_show_sourcelink = False
