@@ -214,7 +214,8 @@ class AnalysisExplorer(Explorer):
                 curve = s.fit.curve(b, size) if s.approach != "law" else s.fit.predict(size, b/k/size, min(r.unique_tokens) if s.fit.law.needs_unique else None)
                 ax.plot(np.log10(size), curve, color=c, lw=1.2)
         grid = np.geomspace(C.min(), C.max(), 30)
-        best = (s.fit.optimum(grid).optimal_params, s.fit.optimum(grid).expected_loss) if s.approach == "law" else (s.fit.n_opt.predict(grid), s.fit.l_opt.predict(grid))
+        if s.approach == "law": best = np.exp(s.fit._best(grid)[1](s.fit.theta[None])[0][:, [0, 2]]).T
+        else: best = s.fit.n_opt.predict(grid), s.fit.l_opt.predict(grid)
         ax.plot(np.log10(best[0]), best[1], "--", color=INK, lw=1.2, label="optimum")
         seen = r.loss.to_numpy(float)
         ax.set_ylim(seen.min() - .05*np.ptp(seen), np.quantile(seen, .98) + .1*np.ptp(seen))

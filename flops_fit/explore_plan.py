@@ -116,7 +116,7 @@ class PlanExplorer(Explorer):
             ax.plot(np.log10(N[C == c]), np.log10(D[C == c]), "o", color=color, ms=5.5, label=f"{flop(float(f'{c:.2g}'))} FLOPs")
         ax.set(xlim=line, ylim=(np.log10(D.min()) - .4, np.log10(D.max()) + .4))
         log_axis(ax.xaxis); log_axis(ax.yaxis)
-        label(ax, f"{len(N)} runs", "parameters N", "training tokens D", "best" if len(budgets) < 9 else None)
+        label(ax, f"{len(N)} runs", "parameters N", "training tokens D", "upper right" if len(budgets) < 9 else None)
         trunks = [replace(s.plan, experiments=es).estimate(s.device)["device_hours"] for es in s.plan.trunks.values()]
         sizes = [es[0].num_params for es in s.plan.trunks.values()]
         hours = pd.Series(trunks).groupby(sizes).sum()

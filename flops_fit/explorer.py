@@ -62,7 +62,8 @@ def log_axis(
 
 def label(ax, title, x, y, legend=None):
     "Title, axis labels with units, legend"
-    ax.set_title(title, fontsize=10, loc="left"); ax.set_xlabel(x, fontsize=9); ax.set_ylabel(y, fontsize=9)
+    # a title with a height of its own need not be kept clear of the ticks, which costs a third of the drawing
+    ax.set_title(title, fontsize=10, loc="left", y=1.02); ax.set_xlabel(x, fontsize=9); ax.set_ylabel(y, fontsize=9)
     if legend: ax.legend(frameon=False, fontsize=7.5, loc=legend)
 
 def simulated_mark(ax): ax.text(.5, .5, "SIMULATED", transform=ax.transAxes, ha="center", va="center", fontsize=28, color=".5", alpha=.18, rotation=18, zorder=0)
@@ -74,7 +75,7 @@ def png(fig):
     return out.getvalue()
 
 # %% ../nbs/14_explorer.ipynb #821bcdff
-_wide, _style = W.Layout(width="30em", max_width="100%"), dict(description_width="13em")
+_wide, _style = W.Layout(width="32em", max_width="100%"), dict(description_width="15em")
 
 def _control(cls, text, tip, **kwargs): return cls(description=text, tooltip=tip, style=_style, layout=_wide, **kwargs)
 
@@ -146,7 +147,7 @@ class Explorer:
     def _html(self, state):
         table = self.tabulate(state)
         csv = base64.b64encode(table.to_csv().encode()).decode()
-        return (f'{self.told(state)}{table.to_html(border=0, float_format="{:.4g}".format)}'
+        return (f'{self.told(state)}{table.to_html(border=0, float_format="{:.4g}".format, na_rep="")}'
                 f'<p><a download="flops_fit.csv" href="data:text/csv;base64,{csv}">Download this table (CSV)</a></p>')
 
     def _image(self, fig):
