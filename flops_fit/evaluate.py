@@ -19,7 +19,8 @@ def is_out_of_memory(
 )->bool:
     "Does it say that memory ran out?"
     import torch
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or isinstance(error, RuntimeError) and any(s in str(error).lower() for s in _OUT)
+    out = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError) # the first since PyTorch 2.5
+    return isinstance(error, (out, MemoryError)) or isinstance(error, RuntimeError) and any(s in str(error).lower() for s in _OUT)
 
 def free_memory():
     "Give what is cached back to the device."

@@ -1,5 +1,5 @@
 "Sweeps that are killed, shared, interrupted, refused or made in other processes."
-import json, os, random, signal, subprocess, sys, time
+import json, multiprocessing, os, random, shutil, signal, subprocess, sys, time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -87,22 +87,37 @@ TrainingRunner(output_dir=sys.argv[1], progress=False, save_every=.05).run_sweep
 def start(path): return subprocess.Popen([sys.executable, "-c", SCRIPT, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_killed_at_random_moments_it_ends_the_same(undisturbed, tmp_path):
-    rng, seen, kills = random.Random(0), {}, 0
-    while True:
-        p = start(tmp_path/"s")
-        p.stdout.readline()
-        try:
-            p.wait(timeout=.1 + rng.random()*.9 if kills < 6 else 120)
-            assert p.returncode == 0, p.stderr.read()
-            break
-        except subprocess.TimeoutExpired:
-            p.kill(); p.communicate(); kills += 1
-            for f in (tmp_path/"s"/"runs").glob("*.json"): # a finished run is never made again
-                assert seen.setdefault(f.name, f.read_bytes()) == f.read_bytes()
-    assert kills >= 2
-    assert outcome(RunStore(tmp_path/"s").runs().values()) == undisturbed
-    for name, content in seen.items(): assert (tmp_path/"s"/"runs"/name).read_bytes() == content
+def test_killed_at_twenty_random_moments_two_processes_end_the_same(plan, tmp_path_factory):
+    """Forked from here, a sweep starts at once. Two share the folder; one of them, at random, is killed and started again, twenty times."""
+    tmp, rng, seen = tmp_path_factory.mktemp("k"), random.Random(0), {}
+    big = plan_sweep(xor_task(), compute_budgets=[4e6, 8e6, 1.6e7], sizes=[8, 16, 24, 32, 48, 64], recipe=RECIPE)
+    expected = outcome(TrainingRunner(output_dir=tmp/"u", progress=False).run_sweep(big, xor_task()))
+    context = multiprocessing.get_context("fork")
+    def begin():
+        p = context.Process(target=_sweep, args=(tmp/"s", big)); p.start()
+        return p
+    ps, kills = [begin(), begin()], 0
+    while kills < 20:
+        i = rng.randrange(2)
+        time.sleep(.02 + rng.random()*.25)
+        if not ps[i].is_alive(): # it came to its end before its turn: the sweep begins again in a new folder
+            for p in ps: p.join(120); assert p.exitcode == 0
+            assert outcome(RunStore(tmp/"s").runs().values()) == expected
+            shutil.rmtree(tmp/"s"); seen, ps = {}, [begin(), begin()]
+            continue
+        ps[i].kill(); ps[i].join(); kills += 1
+        for f in (tmp/"s"/"runs").glob("*.json"): assert seen.setdefault(f.name, f.read_bytes()) == f.read_bytes() # a finished run is never made again
+        ps[i] = begin()
+    for p in ps:
+        p.join(120); assert p.exitcode == 0
+    assert outcome(RunStore(tmp/"s").runs().values()) == expected
+    for name, content in seen.items(): assert (tmp/"s"/"runs"/name).read_bytes() == content
+    assert not list((tmp/"s"/"locks").glob("*.lock"))
+
+
+def _sweep(path, plan):
+    torch.set_num_threads(1)
+    TrainingRunner(output_dir=path, progress=False, save_every=.05).run_sweep(plan, xor_task())
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
