@@ -8,8 +8,8 @@ cfg = ConfigParser(delimiters=["="])
 cfg.read(here/"settings.ini", encoding="utf-8")
 cfg = cfg["DEFAULT"]
 reqs = lambda key: cfg[key].split()
-extras = {name: reqs(f"{name}_requirements") for name in ("examples", "distributed", "notebooks")}
-extras["dev"] = reqs("dev_requirements") + [r for group in extras.values() for r in group]
+extras = {name: reqs(f"{name}_requirements") for name in ("examples", "distributed", "notebooks", "loggers")}
+extras["dev"] = reqs("dev_requirements") + [r for name in ("examples", "distributed", "notebooks") for r in extras[name]]
 
 setup(
     name=cfg["lib_name"], version=cfg["version"], description=cfg["description"], keywords=cfg["keywords"].split(),
