@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN = .venv/bin
 DEMO_DIR ?= demo
 
-.PHONY: demo test notebooks pytest docs readme clean
+# `make browser` runs the tutorials and explorers in a headless Chromium (some minutes more).
+.PHONY: demo test notebooks pytest browser docs readme clean
 
 .venv/pip-ready:
 	$(PYTHON) -m venv .venv
@@ -27,6 +28,9 @@ notebooks: .venv/dev-ready
 
 pytest: .venv/dev-ready
 	$(BIN)/python -m pytest -q tests
+
+browser: .venv/dev-ready
+	FLOPS_FIT_BROWSER=1 $(BIN)/python -m pytest -q tests/test_browser.py
 
 docs: .venv/dev-ready
 	$(BIN)/python tools/build_docs.py

@@ -3,6 +3,8 @@ import json, os, re, shutil, socket, subprocess, sys, time, urllib.request
 from pathlib import Path
 import nbformat, pytest
 
+if os.environ.get("FLOPS_FIT_BROWSER") != "1": pytest.skip("a browser takes minutes: `make browser` runs these", allow_module_level=True)
+
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (apt-get install -y chromium): the notebooks are not opened in a browser")
