@@ -1,7 +1,7 @@
 """Training speed against a plain eager PyTorch loop, and a whole sweep against the same runs one by one.
 
     python benchmarks/train.py steps     # about a minute: five sizes, interleaved pairs
-    python benchmarks/train.py sweep     # about a minute on a quiet machine: the demo at a quarter of its budgets
+    python benchmarks/train.py sweep     # a quarter of an hour on a quiet machine: the demo, three seeds
 
 Writes benchmarks/results/train_steps.json, train_sweep.json and train.md. Ratios are of one run on one machine; the times behind them are not for comparing machines.
 """
@@ -82,34 +82,34 @@ def bench_steps(widths=(16, 32, 64, 128, 256), pairs=9):
     return dict(machine=machine(), pairs=pairs, batch_tokens=512, threads=1, rows=rows)
 
 
-def bench_sweep(scale=4, workers=2):
-    "The demo at a quarter of its budgets: trunks with branches in two processes, and every run by itself in one."
-    budgets = [c/scale for c in BUDGETS]
-    task = demo_task()
-    plan = plan_sweep(task, compute_budgets=budgets, sizes={c/scale: WIDTHS[c] for c in BUDGETS}, recipe=RECIPE)
-    def ours():
+def bench_sweep(scale=1, workers=2, seeds=(0, 1, 2)):
+    "The demo: trunks with branches in two processes, and every run by itself in one. Seed by seed, one side after the other."
+    task, rows, losses = demo_task(), [], {"ours": [], "plain": []}
+    data = task.train.dataset._inputs.flatten()
+    children = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    def ours(plan):
         with tempfile.TemporaryDirectory() as d, device_executor(workers) as ex:
-            runs.extend(TrainingRunner(output_dir=d, executor=ex, progress=False).run_sweep(plan, task))
-    def plain():
+            losses["ours"].append([r.final_loss for r in TrainingRunner(output_dir=d, executor=ex, progress=False).run_sweep(plan, task)])
+    def plain(plan):
         torch.set_num_threads(1)
-        data = task.train.dataset._inputs.flatten()
+        losses["plain"].append([])
         for e in plan:
             p = Plain(e, data); p.advance(e.num_steps, e.num_steps)
-            losses.append(evaluate(p.model, task.held_out, gpt_loss_fn)[0])
-    runs, losses = [], []
-    children = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-    loads, before = [os.getloadavg()[0]], children()
-    a = timed(ours)[0]
-    worker_cpu, _ = children() - before, loads.append(os.getloadavg()[0])
-    b = timed(plain)
-    loads.append(os.getloadavg()[0])
-    diffs = [math.log(r.final_loss/l) for r, l in zip(runs, losses)]
-    out = dict(machine=machine(), scale=scale, runs=len(plan), workers=workers, steps_of_separate_runs=round(plan.spent_flops/plan.total_flops, 3),
-               seconds=round(a, 1), plain_seconds=round(b[0], 1), plain_cpu_seconds=round(b[1], 1), worker_cpu_seconds=round(worker_cpu, 1), worker_seconds=round(sum(r.wall_time_seconds for r in runs), 1),
-               load_before_between_after=[round(l, 1) for l in loads], speed_up=round(b[0]/a, 2),
-               mean_log_loss_difference=round(statistics.mean(diffs), 4), sd_log_loss_difference=round(statistics.stdev(diffs), 4), largest=round(max(map(abs, diffs)), 4))
-    print(out)
-    return out
+            losses["plain"][-1].append(evaluate(p.model, task.held_out, gpt_loss_fn)[0])
+    for seed in seeds:
+        plan = plan_sweep(task, compute_budgets=[c/scale for c in BUDGETS], sizes={c/scale: WIDTHS[c] for c in BUDGETS}, recipe=RECIPE, seeds=(seed,))
+        loads, before = [os.getloadavg()[0]], children()
+        a = timed(lambda: ours(plan))[0]
+        cpu, _ = children() - before, loads.append(os.getloadavg()[0])
+        b = timed(lambda: plain(plan))
+        rows.append(dict(seed=seed, seconds=round(a, 1), plain_seconds=round(b[0], 1), speed_up=round(b[0]/a, 2), worker_cpu_seconds=round(cpu, 1), plain_cpu_seconds=round(b[1], 1),
+                         load_before_between_after=[round(l, 1) for l in loads + [os.getloadavg()[0]]]))
+        print(rows[-1], flush=True)
+    logs = {k: torch.tensor(v).double().log() for k, v in losses.items()} # seeds x runs
+    noise = math.sqrt(sum(float(l.var(0).mean()) for l in logs.values())/2) if len(seeds) > 1 else None # of one run, from one seed to the next
+    gap = logs["ours"].mean(0) - logs["plain"].mean(0)
+    return dict(machine=machine(), scale=scale, runs=len(plan), workers=workers, steps_of_separate_runs=round(plan.spent_flops/plan.total_flops, 3), rows=rows, speed_up=statistics.median(r["speed_up"] for r in rows),
+                seed_noise=noise and round(noise, 4), mean_log_loss_difference=round(float(gap.mean()), 4), rms_log_loss_difference=round(float(gap.square().mean().sqrt()), 4), largest=round(float(gap.abs().max()), 4))
 
 
 def write():
@@ -120,14 +120,12 @@ def write():
                   "| width | N | our tokens/s | ratio, wall clock | ratio, CPU time | least of the pairs, CPU time |", "| --- | --- | --- | --- | --- | --- |"]
         lines += [f"| {r['width']} | {r['num_params']:,} | {r['tokens_per_second']:,} | {r['ratio_wall']:.2f} | {r['ratio_cpu']:.2f} | {r['lowest_cpu']:.2f} |" for r in d["rows"]] + [""]
     if (f := RESULTS/"train_sweep.json").exists():
-        ds = json.loads(f.read_text())
-        d, num = ds[-1], lambda d, k: d.get(k, "not taken")
-        lines += ["## A whole sweep", "", f"{said(d['machine'])}. The demo at 1/{d['scale']} of its budgets, {d['runs']} runs: trunks with branches in {d['workers']} processes (their start included) against a plain loop, run by run in one process with one thread. "
-                  "Every measurement that was made is a row. The two sides follow one another, so on a shared machine the wall-clock ratio depends on what others do; loads are given.", "",
-                  "| ours, s | plain, s | speed-up, wall clock | ours, CPU s | plain, CPU s | load before, between, after |", "| --- | --- | --- | --- | --- | --- |"]
-        lines += [f"| {d['seconds']} | {d['plain_seconds']} | {d['speed_up']} | {num(d, 'worker_cpu_seconds')} | {d['plain_cpu_seconds']} | {num(d, 'load_before_between_after')}{' ' + d['note'] if 'note' in d else ''} |" for d in ds]
-        lines += ["", f"The aim of 2.5 on two cores is {'reached' if max(d['speed_up'] for d in ds) >= 2.5 else 'not shown by these measurements'}. Branches leave {d['steps_of_separate_runs']:.0%} of the FLOPs of separate runs.", "",
-                  f"Log loss, ours less the plain loop's: {d['mean_log_loss_difference']:+.4f} on average, sd {d['sd_log_loss_difference']:.4f}, at most {d['largest']:.4f} either way; one seed each, other data order, and runs of one trunk are not independent.", ""]
+        d = json.loads(f.read_text())
+        lines += ["## A whole sweep", "", f"{said(d['machine'])}. The demo at 1/{d['scale']} of its budgets, {d['runs']} runs: trunks with branches in {d['workers']} processes (their start included) against a plain loop, run by run in one process with one thread, one side after the other.", "",
+                  "| seed | ours, s | plain, s | speed-up | ours, CPU s | plain, CPU s | load before, between, after |", "| --- | --- | --- | --- | --- | --- | --- |"]
+        lines += [f"| {r['seed']} | {r['seconds']} | {r['plain_seconds']} | {r['speed_up']} | {r['worker_cpu_seconds']} | {r['plain_cpu_seconds']} | {', '.join(map(str, r['load_before_between_after']))} |" for r in d["rows"]]
+        lines += ["", f"Median speed-up {d['speed_up']}; branches leave {d['steps_of_separate_runs']:.0%} of the FLOPs of separate runs.", "",
+                  f"Log loss, ours less the plain loop's, means over the seeds run by run: {d['mean_log_loss_difference']:+.4f} on average, root mean square {d['rms_log_loss_difference']:.4f}, at most {d['largest']:.4f}. One run differs from seed to seed by {d['seed_noise']} (standard deviation), so that noise alone gives a root mean square of about {d['seed_noise']*math.sqrt(2/len(d['rows'])):.4f}.", ""]
     (RESULTS/"train.md").write_text("\n".join(lines))
 
 
@@ -135,6 +133,5 @@ if __name__ == "__main__":
     RESULTS.mkdir(exist_ok=True)
     for what in sys.argv[1:] or ["steps", "sweep"]:
         file, got = RESULTS/f"train_{what}.json", dict(steps=bench_steps, sweep=bench_sweep)[what]()
-        if what == "sweep": got = (json.loads(file.read_text()) if file.exists() else []) + [got] # none is left out
         file.write_text(json.dumps(got, indent=1))
     write()
