@@ -91,7 +91,7 @@ def cells():
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    p.add_argument("--sets", type=int, default=400); p.add_argument("--jobs", type=int, default=2); p.add_argument("--only", default="", help="keep cells whose description holds this")
+    p.add_argument("--sets", type=int, default=400); p.add_argument("--jobs", type=int, default=2); p.add_argument("--only", default="", help="run cells whose description holds this, and keep the rest of the table")
     p.add_argument("--out", default=str(Path(__file__).parent/"results"/"coverage.csv"))
     args = p.parse_args()
     todo = [(i, *c, args.sets*(2 if c[3:] == ("chinchilla", "delta") else 1)) for i, c in enumerate(cells()) if args.only in str(c)]  # the default interval to a finer count
@@ -101,4 +101,5 @@ if __name__ == "__main__":
     d = table[(table.law == "chinchilla") & (table.method == "delta") & table.noise.isin(["gaussian", "t3", "outliers"])]
     print(f"{len(d)} cells of the default interval: N* within 93 to 97% in {inside(d.cover_N):.0%}, loss in {inside(d.cover_loss):.0%}; pooled {d.cover_N.mean():.4f}, {d.cover_loss.mean():.4f}")
     Path(args.out).parent.mkdir(exist_ok=True)
+    if args.only and Path(args.out).exists(): table = pd.concat([table, pd.read_csv(args.out)]).drop_duplicates("seed").sort_values("seed")   # other cells keep what was measured before
     table.to_csv(args.out, index=False, float_format="%.5g")

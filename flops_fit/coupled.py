@@ -18,9 +18,9 @@ from .lawfit import LawFit
 def near_optimal_weights(
     C,    # FLOPs of each run (n,)
     loss, # its loss
-    power=.3, # of compute
+    power=0., # of compute
 ): # weights with mean 1
-    "Large and near-optimal runs count more"
+    "Near-optimal runs count more and, with a power, large ones"
     best = np.array([loss[C <= 1.05*c].min() for c in C])
     w = (C/C.max())**power/(1 + (np.log(loss/best)/.1)**2)
     return w/w.mean()
@@ -104,12 +104,14 @@ def fit_coupled(
     lower, # bounds on phi
     upper,
 )->LawFit:
-    "The coupled law with weak priors, starting from the plain fit; where its form demonstrably fails, fitted once more with compute weighing fully"
-    fit = _weighted(plain, M, c, lower, upper, .3)
-    if fit.sigma < 1e-6 or not (p := lack_of_fit(fit)["p"]) < .001: return fit # rounding errors have patterns too
-    fit = _weighted(plain, M, c, lower, upper, 1.)
-    fit.warnings.append(FitWarning("local_fit", f"No law of this form fits all these runs (lack of fit, p = {p:.1g}), so the largest budgets were given more weight.",
-                                   "The fit is meant for the top of the sweep and beyond; far below it, it is off."))
+    "The coupled law with weak priors, starting from the plain fit; the less its form fits, the more compute weighs"
+    testable = "groups" not in plain.data and plain.num_runs >= M.shape[1] + 6
+    fit = _weighted(plain, M, c, lower, upper, 0. if testable else .3)
+    if not testable or fit.sigma < 1e-6 or not (p := lack_of_fit(fit)["p"]) < .05: return fit # rounding errors have patterns too
+    fit = _weighted(plain, M, c, lower, upper, 1. if p < .001 else .3)
+    if p < .001:
+        fit.warnings.append(FitWarning("local_fit", f"No law of this form fits all these runs (lack of fit, p = {p:.1g}), so the largest budgets were given more weight.",
+                                       "The fit is meant for the top of the sweep and beyond; far below it, it is off."))
     return fit
 
 def _weighted(plain, M, c, lower, upper, power):

@@ -39,10 +39,10 @@ class PowerLawFit:
     ): # y, or a DataFrame with x, y, lower, upper
         "y at x"
         flat = np.atleast_1d(np.asarray(x, float))
-        y = np.exp(self._log(self.theta[None], flat)[0])
+        with np.errstate(over="ignore"): y = np.exp(self._log(self.theta[None], flat)[0])
         if not interval: return float(y[0]) if np.ndim(x) == 0 else y
         half = quantile(level, self.df)*spread(lambda t: self._log(t, flat), self.theta, self.root)
-        return pd.DataFrame(dict(x=flat, y=y, lower=y*np.exp(-half), upper=y*np.exp(half)))
+        with np.errstate(over="ignore", invalid="ignore"): return pd.DataFrame(dict(x=flat, y=y, lower=y*np.exp(-half), upper=y*np.exp(half)))
 
     def __repr__(self):
         floor = f" + {self.l_inf:.4g}" if self.l_inf else ""
@@ -147,6 +147,7 @@ def _minimum(x, y, degree):
     roots = np.array([r.real for r in roots if abs(r.imag) < 1e-9 and np.polyval(bend, r.real) > 0])
     if not len(roots): return None
     at = roots[np.argmin(np.abs(roots))]
+    if abs(at) > np.ptp(z): return None    # half a grid beyond the sizes there is no telling a valley from noise
     # the minimum moves by -d(slope)/bend when coefficients move
     dat = -np.array([(degree - i)*at**(degree - i - 1) if i < degree else 0. for i in range(degree + 1)])/np.polyval(bend, at)
     se = float(np.sqrt(max(dat@cov@dat, 0))) if len(x) > degree + 1 else np.nan
@@ -185,7 +186,7 @@ def fit_isoflop(
                                     "Three sizes or more a budget.")); continue
         found = _minimum(np.log(N[at]), loss[at], degree)
         if found is None:
-            notes.append(FitWarning("no_valley", f"The losses at {C:.3g} FLOPs do not bend upwards.",
+            notes.append(FitWarning("no_valley", f"The losses at {C:.3g} FLOPs do not bend upwards near these sizes.",
                                     "Add sizes on the side where the loss still falls.")); continue
         x, l, se, inside, coef, centre = found
         k = float(np.median(C/(N[at]*D[at])))

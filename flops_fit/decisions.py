@@ -19,15 +19,19 @@ def penalty(self:LawFit,
     times=2.,  # how many times smaller than optimal the model is; below 1 for larger
     level=.95, # of the interval
 )->Answer: # target_compute, times, num_params, num_tokens, loss, penalty, penalty_lower, penalty_upper
-    "The loss paid at the same compute for a model `times` smaller than optimal"
+    """The loss paid at the same compute for a model `times` smaller than optimal. Beyond the runs the interval also holds the form's own error in ln N*,
+    which moves the valley under the model that was chosen."""
     C, times = np.broadcast_arrays(_array(C, "C", "a positive number of FLOPs"), _array(times, "times"))
     budgets, best = self._best(C.ravel())
     def h(theta):
         n = best(theta)[..., 0] - np.log(times.ravel())
         loss = self.law.loss(self._plain(theta), n, np.log(budgets/self.k) - n)
         return np.log(np.maximum(loss - np.exp(best(theta)[..., 2]), 1e-300))
-    value = h(self.theta[None])[0]
-    half = self._quantile(level)*spread(h, self.theta, self.root)
+    value, away = h(self.theta[None])[0], np.abs(np.log(times.ravel()))
+    here = away < 1e-6               # the optimum itself costs nothing
+    moved = 2*self.form[1]*np.maximum(np.log(budgets/self.max_compute), 0)/np.where(here, 1, away)  # the penalty grows as (ln times)²
+    half = self._quantile(level)*np.hypot(spread(h, self.theta, self.root), moved)
+    value, half = np.where(here, -np.inf, value), np.where(here, 0, half)
     N = np.exp(best(self.theta[None])[0, :, 0])/times.ravel()
     out = dict(target_compute=budgets, times=times.ravel(), num_params=N, num_tokens=budgets/self.k/N,
                loss=self.predict(N, budgets/self.k/N), penalty=np.exp(value),
@@ -63,22 +67,32 @@ def budget_for(self:LawFit,
     return Answer({k: float(v[0]) if np.ndim(loss) == 0 else v for k, v in out.items()})
 
 # %% ../nbs/03d_decisions.ipynb #dad11ad6
+def _flops(C): return f"{C:.3g}".replace("e+", "e")
+
 @patch
 def warnings_at(self:LawFit,
     C, # budget in FLOPs
+    unique_tokens=None, # unique tokens there are
 )->list: # of `FitWarning`
     "What to know before trusting the optimum at C"
     C, out = float(_array(C, "C", "a positive number of FLOPs")), []
     times = C/self.max_compute
     if times > 30:
-        out.append(FitWarning("far_extrapolation", f"{C:.3g} FLOPs is {times:.0f} times the largest run that was fitted.",
+        out.append(FitWarning("far_extrapolation", f"{_flops(C)} FLOPs is {times:.0f} times the largest run that was fitted.",
                                          "Train the predicted optimum at a budget in between and compare."))
+    if unique_tokens is not None:
+        U = float(_array(unique_tokens, "unique_tokens"))
+        before, now = self.optimum([C/10, C], U).expected_loss
+        if now > .999*before:
+            whose = "" if "R_D" in self.params else ", going by what Muennighoff et al. found for text"
+            out.append(FitWarning("data_spent", f"At {_flops(C)} FLOPs {_flops(U)} unique tokens are spent: the last ten times of compute lower the loss by {1 - now/before:.2%}{whose}.",
+                                  "More data, or data of another kind, would help; more compute does not."))
     if self.plain is not None:
         ours, theirs = self.optimum(C), self.plain.optimum(C)
         for code, name, what in (("forms_disagree_loss", "expected_loss", "loss"), ("forms_disagree_params", "optimal_params", "best size")):
             lower, upper = ours[f"{name}_lower"], ours[f"{name}_upper"]
             if not lower <= theirs[name] <= upper:
-                out.append(FitWarning(code, f"At {C:.3g} FLOPs Chinchilla's form puts the {what} at {theirs[name]:.4g}, "
+                out.append(FitWarning(code, f"At {_flops(C)} FLOPs Chinchilla's form puts the {what} at {theirs[name]:.4g}, "
                                       f"outside the interval {lower:.4g} to {upper:.4g} of the {self.law.name} law.",
                                       "The form of the law decides here: add runs at larger budgets near the optimum."))
     return out

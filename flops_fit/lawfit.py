@@ -6,13 +6,13 @@
 __all__ = ['Answer', 'LawFit']
 
 # %% ../nbs/03c_lawfit.ipynb #ee3312c7
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .laws import LAWS, FitError, FitWarning, Law
 from .intervals import bootstrap, profile, quantile, share_inside, spread
-from .solver import Problem
+from .solver import Problem, solve
 
 # %% ../nbs/03c_lawfit.ipynb #9ee18539
 def _array(x, name, what="a positive number"):
@@ -238,12 +238,17 @@ def _curvature_root(self:LawFit):
 # %% ../nbs/03c_lawfit.ipynb #6355e36b
 @patch
 def _draw(self:LawFit, n, seed=0):
-    "theta (n,p) from the estimate's distribution"
-    rng = np.random.default_rng(seed)
+    "theta (n,p): laws whose losses at the runs are those of draws from the estimate's distribution, to first order"
+    rng, N = np.random.default_rng(seed), self.num_runs
     z = rng.normal(size=(n, self.root.shape[1]))
     if np.isfinite(self.df):     # Student's t, with the small-sample factor
         z *= self._quantile(.95)/quantile(.95, self.df, small=False)/np.sqrt(rng.chisquare(self.df, n)/self.df)[:, None]
-    return self.theta + z@self.root.T
+    step, problem = z@self.root.T, self.problem
+    r, J = problem.at(self.phi)
+    moved = r[:N] + step@np.linalg.pinv(self.M).T@J[:, :N]
+    near = replace(problem, target=problem.target + (moved if problem.scale is None else moved/problem.scale), prior_mean=self.theta + step)
+    w = np.r_[self.data.get("weights", np.ones(N)), np.ones(len(r) - N)]
+    return near.theta(solve(near, np.repeat(self.phi[None], n, 0), np.inf, w, None, *self._bounds, max_iter=60, tol=1e-5).phi)
 
 @patch
 def draws(self:LawFit,
@@ -261,9 +266,11 @@ def optimum_draws(self:LawFit,
     inference_tokens=0.,
     seed=0,
 )->dict: # optimal_params, optimal_tokens, expected_loss, each (n,m)
-    "Optima of plausible laws"
-    _, best = self._best(C, unique_tokens, inference_tokens)
-    out = np.exp(best(self._draw(n, seed)))
+    "Optima of plausible laws, moved by as much as the form may be wrong; where they lie is what the intervals of `optimum` say"
+    C, best = self._best(C, unique_tokens, inference_tokens)
+    out, z, far = best(self._draw(n, seed)), np.random.default_rng([seed, 1]).normal(size=(3, n, 1)), np.maximum(np.log(C/self.max_compute), 0)
+    moved = self.form[1]*far*z[0]
+    out = np.exp(out + np.stack([moved, -moved, self.form[0]*far*z[1] + (self.sigma*z[2] if self.noise_in_loss else 0)], -1))
     return {name: out[..., i] for i, name in enumerate(("optimal_params", "optimal_tokens", "expected_loss"))}
 
 @patch

@@ -147,7 +147,7 @@ def _best_N_for(A, B, al, be, g, u):
 def _limited(law, theta, x, y, u):
     "ln N' and ln D' under Muennighoff's constants, for a law that knows no repeats"
     t = dict(zip(law.params, _cols(theta)))
-    if {"A", "B", "alpha", "beta"} <= set(t):
+    if law.units:
         un = _best_N_for(t["A"], t["B"], np.exp(t["alpha"]), np.exp(t["beta"]), np.exp(t["g"]) if "g" in t else 1., u)
         x = _saturate(x, un, REPEATS["R_N"])[0]
     return x, _saturate(y, u, REPEATS["R_D"])[0]
@@ -229,19 +229,42 @@ def _best_on_budget(self,
 ): # ln N*, ln D*, loss, each (S,m)
     "The compute-optimal N, D and loss for each parameter vector and budget"
     theta, lnM = np.atleast_2d(theta), np.asarray(lnC, float) - np.log(k)
-    family = {"A", "B", "alpha", "beta"} <= set(self.params)
-    if family:
-        t = dict(zip(self.params, _cols(theta)))
-        al, be, g = np.exp(t["alpha"]), np.exp(t["beta"]), np.exp(t["g"]) if "g" in t else 1.
-        s = (g*np.log(al/be) + t["A"] - t["B"] + be*lnM)/(al + be)
-    else: s = np.broadcast_to(lnM/2, (len(theta), len(lnM)))
     T = np.broadcast_to(np.asarray(inference_tokens, float)/3, lnM.shape)
-    if u is None and not T.any() and family and not self.real: return s, lnM - s, self.loss(theta, s, lnM - s)
     top = np.where(T > 0, lnM - np.log(np.maximum(T, 1e-300)), np.inf) - 1e-6  # at the top, serving takes the whole budget
+    if not self.units: return _searched(self, theta, lnM, u, T, top)
+    t = dict(zip(self.params, _cols(theta)))
+    A, B, al, be, g = t["A"], t["B"], np.exp(t["alpha"]), np.exp(t["beta"]), np.exp(t["g"]) if "g" in t else 1.
+    s = (g*np.log(al/be) + A - B + be*lnM)/(al + be)
+    if u is None and not T.any(): return s, lnM - s, self.loss(theta, s, lnM - s)
+    R = {n: np.exp(t[n]) if n in t else v for n, v in REPEATS.items()}
+    def tokens(s): return np.log(np.maximum(np.exp(lnM - s) - T, 1e-300))
+    def slope(s):                            # ln of what more N brings, over what less D costs
+        y = tokens(s)
+        serving = np.log1p(T*np.exp(-y))     # where inference is paid for, N takes more from D
+        if u is None: return np.log(al/be) + (A - al*s - B + be*y)/g - serving
+        x2, dx = _saturated(s, _best_N_for(A, B, al, be, g, u), R["R_N"])
+        y2, dy = _saturated(y, u, R["R_D"])
+        return np.log(al/be) + (A - al*x2 - B + be*y2)/g + dx - dy - serving
+    lo, hi = np.minimum(s - 40, top - 40), np.minimum(s + 40, top)
+    for _ in range(60):
+        mid = (lo + hi)/2
+        up = slope(mid) > 0
+        lo, hi = np.where(up, mid, lo), np.where(up, hi, mid)
+    s = (lo + hi)/2
+    return s, tokens(s), self.loss(theta, s, tokens(s), None if u is None else np.broadcast_to(u, s.shape))
+
+def _saturated(t, u, R):
+    "ln of the effective count, and ln of its derivative: d ln T'/d ln T"
+    r = np.exp(np.clip(t - u, 0, 300)) - 1
+    f = 1 + R*-np.expm1(-r/R)
+    return np.minimum(t, u) + np.log(f), np.where(t > u, np.log1p(r) - r/R - np.log(f), 0.)
+
+def _searched(law, theta, lnM, u, T, top):
+    "The same for a law whose form is not known"
     def f(s):
         y = np.log(np.maximum(np.exp(lnM - s) - T, 1e-300))
-        with np.errstate(all="ignore"): return self.loss(theta, s, y, None if u is None else np.broadcast_to(u, y.shape))
-    grid = np.stack([np.minimum(s + z, top) for z in np.linspace(-14, 14, 113)])
+        with np.errstate(all="ignore"): return law.loss(theta, s, y, None if u is None else np.broadcast_to(u, y.shape))
+    grid = np.stack([np.minimum(np.broadcast_to(lnM/2, (len(theta), len(lnM))) + z, top) for z in np.linspace(-14, 14, 113)])
     i = np.argmin(np.nan_to_num(np.stack([f(z) for z in grid]), nan=np.inf), 0).clip(1, 111)
     lo, hi = (np.take_along_axis(grid, (i + d)[None], 0)[0] for d in (-1, 1))
     for _ in range(48):                      # bisection on the slope is exact where the valley is flat

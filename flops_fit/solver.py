@@ -34,7 +34,7 @@ class Problem:
     scale:np.ndarray=None   # what each residual is multiplied by, (n,): 1/its standard error
     M:np.ndarray=None       # (p,q): theta = M phi + c
     c:np.ndarray=None       # (p,)
-    prior_mean:np.ndarray=None # (p,) in working parameters
+    prior_mean:np.ndarray=None # (p,) in working parameters, or (T,p) for T resamples
     prior_root:np.ndarray=None # (p,) square root of the precision: 0 where there is no prior
 
     def __post_init__(self):
@@ -71,7 +71,8 @@ class Problem:
         if not self.plain: J = self.M.T@J
         if self.prior_root is not None:
             on = np.flatnonzero(self.prior_root)
-            r = np.c_[r, (theta[:, on] - self.prior_mean[on])*self.prior_root[on]]
+            mean = self.prior_mean if self.prior_mean.ndim == 1 else self.prior_mean[rows]
+            r = np.c_[r, (theta[:, on] - mean[..., on])*self.prior_root[on]]
             extra = (self.M[on]*self.prior_root[on, None]).T
             J = np.concatenate([J, np.broadcast_to(extra, (len(J), *extra.shape))], 2)
         return r, J

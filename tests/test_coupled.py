@@ -31,8 +31,8 @@ def test_gains_where_the_truth_couples():
 
 
 def test_costs_little_where_chinchilla_is_true():
-    plain, coupled = errors(chinchilla, sets=12)
-    assert coupled[0] < 1.5*plain[0] and coupled[1] < .015
+    plain, coupled = errors(chinchilla, sets=24)
+    assert coupled[0] < 1.15*plain[0] and coupled[1] < 1.9*plain[1]
 
 
 def test_guard_sets_aside_priors_that_do_not_suit():
@@ -64,6 +64,24 @@ def test_interval_widens_with_distance():
     assert (np.diff(best.expected_loss_upper/best.expected_loss) > 0).all() and (np.diff(best.optimal_params_upper/best.optimal_params) > 0).all()
 
 
+@pytest.mark.parametrize("C", [1e21, 1e23, 1e25])
+def test_draws_spread_as_the_intervals_say(C):
+    fit = fit_parametric(*runs(bent), law="coupled")
+    best, draws = fit.optimum(C), fit.optimum_draws([C], 4000)
+    for name in ("optimal_params", "optimal_tokens", "expected_loss"):
+        ends = np.log(np.quantile(draws[name], [.025, .975])/best[name])
+        assert ends == pytest.approx(np.log([best[f"{name}_lower"]/best[name], best[f"{name}_upper"]/best[name]]), rel=.15)
+    assert draws["optimal_params"]*draws["optimal_tokens"]*6 == pytest.approx(C)
+
+
+def test_a_drawn_law_fits_the_runs():
+    "The parameters lie on a curved ridge: a straight step along it would leave the runs"
+    N, D, loss = runs(bent)
+    fit = fit_parametric(N, D, loss, law="coupled")
+    miss = np.log(np.array([COUPLED(N, D, **p) for p in fit.draws(400).to_dict("records")])/loss)
+    assert np.sqrt((miss**2).mean(1)).max() < 4*fit.sigma
+
+
 def test_survives_a_diverged_run():
     N, D, loss = runs(bent)
     clean = fit_parametric(N, D, loss, law="coupled").optimum(1e22)
@@ -93,8 +111,23 @@ def test_constraints():
 
 
 def test_weights_prefer_large_and_near_optimal_runs():
-    w = near_optimal_weights(np.array([1e18, 1e21, 1e21]), np.array([3., 2., 2.6]))
-    assert w[1] > 5*w[0] and w[1] > 5*w[2] and w.mean() == pytest.approx(1)
+    args = np.array([1e18, 1e21, 1e21]), np.array([3., 2., 2.6])
+    w, by_compute = near_optimal_weights(*args), near_optimal_weights(*args, power=.3)
+    assert w[0] == w[1] > 5*w[2] and w.mean() == pytest.approx(1)
+    assert by_compute[1] > 5*by_compute[0] and by_compute[1] > 5*by_compute[2]
+
+
+@pytest.mark.parametrize("p, power", [(.3, 0), (.01, .3), (1e-5, 1), (np.nan, 0)])
+def test_the_worse_the_form_fits_the_more_compute_weighs(monkeypatch, p, power):
+    import flops_fit.coupled
+    monkeypatch.setattr(flops_fit.coupled, "lack_of_fit", lambda fit: dict(p=p))
+    N, D, loss = runs(bent)
+    fit = fit_parametric(N, D, loss, law="coupled")
+    want = near_optimal_weights(6*N*D, loss, power)
+    assert fit.data["weights"] == pytest.approx(want/want.mean()) and ("local_fit" in {w.code for w in fit.warnings}) == (power == 1)
+    fit = fit_parametric(N, D, loss, law="coupled", groups=np.arange(45) // 3)         # no test: the cautious middle
+    want = near_optimal_weights(6*N*D, loss, .3)
+    assert fit.data["weights"] == pytest.approx(want/want.mean())
 
 
 def test_scale_counts_tails_but_not_an_outlier():

@@ -229,3 +229,23 @@ def test_recovers_repeats_without_noise(R_D, R_N, alpha, beta):
     U = D/np.tile([1, 1, 3, 9, 30], 9)
     got = fit_parametric(N, D, DATA_CONSTRAINED(N, D, U, **p), law="data_constrained", unique_tokens=U).params
     for k in p: assert got[k] == pytest.approx(p[k], rel=1e-5), k
+
+
+@pytest.mark.parametrize("law", ["chinchilla", "coupled"])
+def test_limited_data_far_beyond_the_runs(law):
+    "Where data are spent the loss is flat to the last digit, but the optimum and its interval stay numbers that mean something"
+    N, D, loss = noisy()
+    fit = fit_parametric(N, D, loss, law=law)
+    best = fit.optimum(np.geomspace(1e22, 1e28, 7), unique_tokens=1e10)
+    assert (np.diff(np.log(best.optimal_params)) > .5).all() and (np.diff(np.log(best.epochs)) > .5).all() and (np.diff(best.expected_loss) <= 0).all()
+    assert (np.log(best.optimal_params_upper/best.optimal_params_lower) < 6).all()
+    assert "data_spent" in {w.code for w in fit.warnings_at(1e26, unique_tokens=1e10)} and "data_spent" not in {w.code for w in fit.warnings_at(1e22, unique_tokens=1e13)}
+
+
+def test_names_alone_do_not_make_a_law_of_the_family():
+    "A user's law may call its parameters A, B, alpha and beta and mean something else by them"
+    other = Law.from_function(lambda N, D, E, A, B, alpha, beta: E + A*N**-alpha + B*D**-beta + 3*(N/D)**.5, name="bent")
+    p = dict(E=1.7, A=400., B=400., alpha=.34, beta=.28)
+    n, d, loss = (v[0, 0] for v in other.best_on_budget(other.work(p)[None], np.log([1e21])))
+    around = other(np.exp(n)*np.array([.9, 1, 1.1]), np.exp(d)/np.array([.9, 1, 1.1]), **p)
+    assert loss == pytest.approx(around[1]) and around.argmin() == 1

@@ -96,7 +96,7 @@ def test_olmo_ladder_prediction(runs):
         seen = fit.predict(target.N, target.D, interval="prediction").iloc[0]
         assert seen.lower < target[task] < seen.upper
     assert max(map(abs, error.values())) < .0383          # published: 2.3444 against 2.4379, -3.83%
-    assert abs(error["coupled"]) < .005
+    assert abs(error["coupled"]) < .0075
 
 
 def test_datablations_repeats(runs):
