@@ -11,7 +11,7 @@ from pathlib import Path
 
 # %% ../nbs/16_cli.ipynb #70e71492
 _TASK = dict(model="flops_fit.examples.gpt:byte_gpt", size_param="d_model", model_kwargs={}, data="flops_fit.examples.corpus:PythonCorpus", data_kwargs={},
-             eval_data="flops_fit.examples.corpus:PythonCorpus", eval_kwargs={"split": "test"}, loss="flops_fit.examples.gpt:gpt_loss_fn")
+             eval_data="flops_fit.examples.corpus:PythonCorpus", eval_kwargs={"split": "test"}, loss="flops_fit.examples.gpt:gpt_loss_fn", metrics={})
 
 def _load(name):
     "The object that `package.module:name` names. Raises `ContractError`."
@@ -28,7 +28,8 @@ def _task(spec, data=True):
     model = _load(spec["model"])
     if not data or not spec["data"]: return Task(model, spec["size_param"], spec["model_kwargs"])
     held = _load(spec["eval_data"])(**spec["eval_kwargs"]) if spec["eval_data"] else None
-    return make_task(model, spec["size_param"], spec["model_kwargs"], _load(spec["data"])(**spec["data_kwargs"]), _load(spec["loss"]), held)
+    return make_task(model, spec["size_param"], spec["model_kwargs"], _load(spec["data"])(**spec["data_kwargs"]), _load(spec["loss"]), held,
+                     metrics={name: _load(fn) for name, fn in spec.get("metrics", {}).items()})
 
 def _workers(n):
     "An executor of n processes; None, which trains here, for one."
@@ -52,7 +53,7 @@ def plan(args):
     "Lay out a sweep and write plan.json; trains nothing."
     from flops_fit.planner import plan_sweep
     from flops_fit.store import RunStore, write_atomic
-    spec = {k: getattr(args, k) for k in _TASK}
+    spec = {k: getattr(args, k) for k in _TASK} | {"metrics": dict(args.metrics)}
     if args.data != _TASK["data"] and args.eval_data == _TASK["eval_data"]: spec["eval_data"] = None # the demo's held-out set belongs to the demo's data
     made = plan_sweep(_task(spec), compute_budgets=args.budgets, sizes=args.sizes, num_sizes=args.num_sizes, flops=args.flops if args.flops == "exact" else float(args.flops))
     store = RunStore(args.output_dir).prepare()
@@ -84,7 +85,7 @@ def _spec(args):
 
 def _result(args):
     from flops_fit.result import Result
-    if args.runs: return Result.from_runs(args.runs, dict(c.split("=", 1) for c in args.columns or []) or None)
+    if args.runs: return Result.from_runs(args.runs, dict(args.columns) or None)
     return Result.load(args.output_dir)
 
 def fit(args):
@@ -92,13 +93,13 @@ def fit(args):
     from flops_fit.store import write_atomic
     result = _result(args)
     top = result.max_compute
-    print(result.summary(), result.chinchilla_table(args.budgets or [top, 3*top, 10*top]), sep="\n\n")
+    print(result.summary(), result.chinchilla_table(args.budgets or [top, 3*top, 10*top], args.unique_tokens), sep="\n\n")
     if not args.runs: result.save()
     print(f"\nnext: {result.next_step}")
 
 def predict(args):
     "The optimum at one budget or more."
-    print(_result(args).chinchilla_table(args.budgets))
+    print(_result(args).chinchilla_table(args.budgets, args.unique_tokens))
 
 def plot(args):
     "Write the pictures."
@@ -113,6 +114,16 @@ def _budget(text):
     except ValueError: value = float("nan")
     if not 0 < value < float("inf"): raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of FLOPs; write 1e18")
     return value
+
+def _tokens(text):
+    if text in ("data", "none"): return None if text == "none" else text
+    try: return _budget(text)
+    except argparse.ArgumentTypeError: raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens, nor none") from None
+
+def _pair(text):
+    name, _, value = text.partition("=")
+    if not name or not value: raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
+    return name, value
 
 def _number(text):
     try: return int(text)
@@ -132,6 +143,7 @@ def _parser():
     c = command(plan)
     for name, what in dict(model="model class or factory, module:name", size_param="the argument that sets its size", data="dataset class, module:name", eval_data="held-out dataset, module:name",
                            loss="loss function, module:name").items(): c.add_argument(f"--{name.replace('_', '-')}", default=_TASK[name], help=f"{what} (default: {_TASK[name]})")
+    c.add_argument("--metrics", type=_pair, nargs="+", default=[], help="other held-out measures, kept with each run: name=module:name ...")
     for name in ("model_kwargs", "data_kwargs", "eval_kwargs"): c.add_argument(f"--{name.replace('_', '-')}", type=json.loads, default=_TASK[name], help="as JSON")
     c.add_argument("--budgets", type=_budget, nargs="+", required=True, help="FLOPs of one run, three budgets or more")
     c.add_argument("--sizes", type=_number, nargs="+", help="values of the size parameter (default: chosen around a first guess)")
@@ -144,8 +156,10 @@ def _parser():
     for fn in (fit, predict, plot):
         c = command(fn)
         c.add_argument("runs", nargs="?", help="table of runs made elsewhere: CSV, JSON or JSON lines with parameters, tokens and loss")
-        c.add_argument("--columns", nargs="+", help="ours=theirs, such as num_params=size loss=val")
-        if fn is not plot: c.add_argument("--budgets", type=_budget, nargs="+", required=fn is predict, help="FLOPs to answer for")
+        c.add_argument("--columns", type=_pair, nargs="+", default=[], help="ours=theirs, such as num_params=size loss=val")
+        if fn is plot: continue
+        c.add_argument("--budgets", type=_budget, nargs="+", required=fn is predict, help="FLOPs to answer for")
+        c.add_argument("--unique-tokens", type=_tokens, default="data", help="tokens there are, more than that is repeated; none: no end of fresh ones (default: as many as the runs had, where that is one number)")
     from flops_fit.examples.commands import add_commands
     add_commands(sub) # prepare, train-one, generate: one language model, from text to text
     return p

@@ -6,6 +6,7 @@
 __all__ = ['plot_isoflops', 'plot_scaling_laws', 'plot_tokens_per_param', 'plot_loss', 'plot_residuals', 'ScalingVisualizer']
 
 # %% ../nbs/12_plotter.ipynb #e20f62bd
+from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 from .laws import FitError
@@ -51,6 +52,12 @@ def _law(analysis):
     return analysis.law
 
 # %% ../nbs/12_plotter.ipynb #da6891b0
+def _minima(analysis):
+    "The parabolas' minima that lie inside their grids, and ± their standard errors as factors"
+    m = analysis.isoflop.minima[analysis.isoflop.minima.inside]
+    se = np.clip(np.nan_to_num(m.log_se.to_numpy(float)), 0, 2)
+    return m, np.array([-np.expm1(-se), np.expm1(se)])
+
 def plot_isoflops(
     analysis, # a `ScalingAnalysis`
     ax=None,  # the Axes to draw on
@@ -67,18 +74,17 @@ def plot_isoflops(
         if along: ax.plot(at.num_params, at.loss, "o", ms=3.6, color=color, zorder=3)
         if not len(at): continue
         size = np.geomspace(at.num_params.min()/1.15, at.num_params.max()*1.15, 80)
-        curve = law.predict(size, b/analysis.flops_factor/size) if law is not None else _parabola(analysis, b, size)
+        curve = analysis._loss(size, b/analysis.flops_factor/size) if law is not None else _parabola(analysis, b, size)
         if curve is None: continue
         ax.plot(size, curve, "-", lw=1.2, color=color, zorder=2)
         if along or b == budgets[-1] or b == budgets[0]: ax.annotate(flop(float(f"{b:.1e}")), (size[0], curve[0]), xytext=(-3, 2), textcoords="offset points", ha="right", fontsize=7, color=color)
     if law is not None:
         grid = np.geomspace(budgets.min(), budgets.max(), 50)
-        best = law.optimum(grid)
+        best = analysis.predict(grid)
         ax.plot(best.optimal_params, best.expected_loss, "D" if len(budgets) == 1 else "--", ms=5, lw=1.2, color=_LAW, label=f"optimum of the {law.law.name} law", zorder=4)
     if analysis.isoflop is not None:
-        m = analysis.isoflop.minima[analysis.isoflop.minima.inside]
-        se = np.clip(np.nan_to_num(m.log_se.to_numpy(float)), 0, 2)
-        ax.errorbar(m.num_params, m.loss, xerr=[m.num_params*-np.expm1(-se), m.num_params*np.expm1(se)], fmt="o", mfc="white", mec=_LAW, ecolor=_LAW, ms=5.5, lw=.9, capsize=2, label="minimum of each parabola, ± 1 s.e.", zorder=5)
+        m, off = _minima(analysis)
+        ax.errorbar(m.num_params, m.loss, xerr=off*m.num_params.to_numpy(), fmt="o", mfc="white", mec=_LAW, ecolor=_LAW, ms=5.5, lw=.9, capsize=2, label="minimum of each parabola, ± 1 s.e.", zorder=5)
     ax.margins(x=.11, y=.07)
     _log(ax.xaxis)
     low, high = ax.get_ylim()
@@ -90,27 +96,28 @@ def _parabola(analysis, budget, size):
     return analysis.isoflop.curve(budget, size)
 
 # %% ../nbs/12_plotter.ipynb #42981f09
-def _range(analysis, C):
-    "Budgets from the smallest run to 100 times the largest, or to C"
-    top = analysis.max_compute
-    return np.geomspace(analysis.runs.flops.min(), max(100*top if C is None else float(C), 1.5*top), 120)
+@contextmanager
+def _against_compute(analysis, ax, C, title, y, legend, log=True):
+    "Axes, and the optimum from the smallest run to 100 times the largest, or to C; once drawn on, they are labelled"
+    _law(analysis)
+    ax, top = _axes(ax), analysis.max_compute
+    grid = np.geomspace(analysis.runs.flops.min(), max(100*top if C is None else float(C), 1.5*top), 120)
+    yield ax, analysis.predict(grid)
+    ax.axvspan(top, grid[-1], color=".5", alpha=.1, lw=0, zorder=0)
+    ax.set_xlim(grid[0]/1.2, grid[-1])
+    ax.annotate("beyond the sweep", (top, .02), xycoords=("data", "axes fraction"), xytext=(4, 0), textcoords="offset points", fontsize=7.5, color=".4")
+    _log(ax.xaxis, False)
+    if log: _log(ax.yaxis)
+    _finish(ax, analysis, title, "compute C (FLOPs)", y, legend)
 
 def _band(ax, best, name, color, label):
     ax.plot(best["target_compute"], best[name], color=color, lw=1.6, label=label)
     ax.fill_between(best["target_compute"], best[name + "_lower"], best[name + "_upper"], color=color, alpha=.18, lw=0)
 
-def _beyond(ax, analysis, grid):
-    ax.axvspan(analysis.max_compute, grid[-1], color=".5", alpha=.1, lw=0, zorder=0)
-    ax.set_xlim(grid[0]/1.2, grid[-1])
-    ax.annotate("beyond the sweep", (analysis.max_compute, .02), xycoords=("data", "axes fraction"), xytext=(4, 0), textcoords="offset points", fontsize=7.5, color=".4")
-
 def _points(ax, analysis, y, color, label=None):
-    m = analysis.isoflop.minima if analysis.isoflop is not None else None
-    if m is None: return
-    m = m[m.inside]
-    se = np.clip(np.nan_to_num(m.log_se.to_numpy(float)), 0, 3)
-    v = y(m)
-    ax.errorbar(m.compute_budget, v, yerr=[v*-np.expm1(-se), v*np.expm1(se)], fmt="o", color=color, mfc="white", ms=5, lw=.9, capsize=2, label=label, zorder=4)
+    if analysis.isoflop is None: return
+    m, off = _minima(analysis)
+    ax.errorbar(m.compute_budget, y(m), yerr=off*y(m).to_numpy(), fmt="o", color=color, mfc="white", ms=5, lw=.9, capsize=2, label=label, zorder=4)
 
 def plot_scaling_laws(
     analysis, # a `ScalingAnalysis`
@@ -118,15 +125,13 @@ def plot_scaling_laws(
     C=None,   # how far to draw, in FLOPs (default: 100 times the largest run)
 ): # Axes
     "N* and D* against compute with 95% bands, the minima of approach 2, and where the data end"
-    law, ax = _law(analysis), _axes(ax)
-    grid = _range(analysis, C)
-    best = law.optimum(grid)
-    for name, col, power, color, what in (("optimal_params", "num_params", analysis.n_opt_fit, _N, "N* parameters"), ("optimal_tokens", "num_tokens", analysis.d_opt_fit, _D, "D* tokens")):
-        _band(ax, best, name, color, f"{what} $\\propto$ C$^{{{power.exponent_a:.3f}}}$")
-        _points(ax, analysis, lambda m: m[col], color)
-    _beyond(ax, analysis, grid)
-    _log(ax.xaxis, False); _log(ax.yaxis)
-    return _finish(ax, analysis, "Compute-optimal model and data", "compute C (FLOPs)", "parameters, tokens", "upper left")
+    with _against_compute(analysis, ax, C, "Compute-optimal model and data", "parameters, tokens", "upper left") as (ax, best):
+        ends = analysis.unique_tokens is not None and best["epochs"].max() > 1
+        for name, col, power, color, what in (("optimal_params", "num_params", analysis.n_opt_fit, _N, "N* parameters"), ("optimal_tokens", "num_tokens", analysis.d_opt_fit, _D, "D* tokens")):
+            _band(ax, best, name, color, f"{what} $\\propto$ C$^{{{power.exponent_a:.3f}}}${' while data are new' if ends else ''}")
+            _points(ax, analysis, lambda m: m[col], color)
+        if ends: ax.axhline(analysis.unique_tokens, color=_D, lw=.8, ls=":", label=f"{human(analysis.unique_tokens)} unique tokens")
+    return ax
 
 # %% ../nbs/12_plotter.ipynb #6e4cfe2e
 def plot_tokens_per_param(
@@ -135,15 +140,12 @@ def plot_tokens_per_param(
     C=None,   # how far to draw, in FLOPs (default: 100 times the largest run)
 ): # Axes
     "D*/N* against compute with its 95% band; 20 is Chinchilla's rule of thumb"
-    law, ax = _law(analysis), _axes(ax)
-    grid = _range(analysis, C)
-    _band(ax, law.optimum(grid), "tokens_per_param", _N, f"{law.law.name} law")
-    _points(ax, analysis, lambda m: m.num_tokens/m.num_params, _LAW, "minimum of each parabola")
-    ax.axhline(20, color=".5", lw=.8, ls=":")
-    ax.annotate("20", (1, 20), xycoords=("axes fraction", "data"), xytext=(-3, 2), textcoords="offset points", ha="right", fontsize=7.5, color=".4")
-    _beyond(ax, analysis, grid)
-    _log(ax.xaxis, False); _log(ax.yaxis)
-    return _finish(ax, analysis, "Tokens per parameter at the optimum", "compute C (FLOPs)", "D* / N*", "upper left")
+    with _against_compute(analysis, ax, C, "Tokens per parameter at the optimum", "D* / N*", "upper left") as (ax, best):
+        _band(ax, best, "tokens_per_param", _N, f"{analysis.law.law.name} law")
+        _points(ax, analysis, lambda m: m.num_tokens/m.num_params, _LAW, "minimum of each parabola")
+        ax.axhline(20, color=".5", lw=.8, ls=":")
+        ax.annotate("20", (1, 20), xycoords=("axes fraction", "data"), xytext=(-3, 2), textcoords="offset points", ha="right", fontsize=7.5, color=".4")
+    return ax
 
 # %% ../nbs/12_plotter.ipynb #debd92a1
 def plot_loss(
@@ -152,17 +154,15 @@ def plot_loss(
     C=None,   # how far to draw, in FLOPs (default: 100 times the largest run)
 ): # Axes
     "All losses against compute, the best that each form of the law promises, and its 95% band"
-    law, ax = _law(analysis), _axes(ax)
-    grid = _range(analysis, C)
-    best = law.optimum(grid)
-    ax.scatter(analysis.runs.flops, analysis.runs.loss, s=8, color=".55", lw=0, label="runs")
-    _band(ax, best, "expected_loss", _N, f"{law.law.name} law")
-    if analysis.plain is not None and analysis.plain is not law: ax.plot(grid, analysis.plain.optimum(grid)["expected_loss"], color=_D, lw=1.2, ls="--", label="Chinchilla's form")
-    low = min(best["expected_loss_lower"].min(), analysis.runs.loss.min())
-    ax.set_ylim(low - .04*(np.quantile(analysis.runs.loss, .97) - low), np.quantile(analysis.runs.loss, .97)*1.02)
-    _beyond(ax, analysis, grid)
-    _log(ax.xaxis, False)
-    return _finish(ax, analysis, "Loss of the best model", "compute C (FLOPs)", "held-out loss", "upper right")
+    with _against_compute(analysis, ax, C, "Loss of the best model", "held-out loss", "upper right", log=False) as (ax, best):
+        r, law = analysis.runs, analysis.law
+        ax.scatter(r.flops, r.loss, s=8, color=".55", lw=0, label="runs")
+        _band(ax, best, "expected_loss", _N, f"{law.law.name} law")
+        if analysis.plain is not None and analysis.plain is not law:
+            ax.plot(best["target_compute"], analysis._optimum(analysis.plain, best["target_compute"])["expected_loss"], color=_D, lw=1.2, ls="--", label="Chinchilla's form")
+        low, most = min(best["expected_loss_lower"].min(), r.loss.min()), np.quantile(r.loss, .97)
+        ax.set_ylim(low - .04*(most - low), most*1.02)
+    return ax
 
 # %% ../nbs/12_plotter.ipynb #07d9e885
 def plot_residuals(

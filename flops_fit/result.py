@@ -78,7 +78,7 @@ class Result:
     @property
     def max_compute(self): return self.analysis.max_compute
     def to_dataframe(self):
-        "The completed runs."
+        "The completed runs, other held-out measures among their columns."
         return self.analysis.runs.copy()
 
     def __repr__(self): return repr(self.analysis).replace("ScalingAnalysis", "Result", 1)
@@ -88,16 +88,18 @@ class Result:
 @patch
 def predict(self:Result,
     compute_budget:float, # C, FLOPs
-)->dict: # target_compute, optimal_params, optimal_tokens, expected_loss, tokens_per_param, each of the last four with _lower and _upper
+    unique_tokens="data", # tokens there are, more than that is repeated; "data": as many as the runs had, where that is one number; None: no end of fresh ones
+)->dict: # target_compute, optimal_params, optimal_tokens, expected_loss, tokens_per_param, each of the last four with _lower and _upper; with limited data also epochs and unique_tokens
     "The optimum at a budget, with 95% intervals. Raises `FitError` when the budget is no positive number or the runs cannot answer."
-    return self.analysis.predict(compute_budget)
+    return self.analysis.predict(compute_budget, unique_tokens)
 
 @patch
 def chinchilla_table(self:Result,
     compute_budgets=None, # FLOPs; default: logspace(18, 22, 9)
+    unique_tokens="data", # as in `predict`
 )->str: # markdown
-    "A row a budget: N*, D*, tokens per parameter and loss, each with its 95% interval."
-    return self.analysis.chinchilla_table(compute_budgets)
+    "A row a budget: N*, D*, tokens per parameter and loss, each with its 95% interval; and epochs, where data must be repeated."
+    return self.analysis.chinchilla_table(compute_budgets, unique_tokens)
 
 @patch
 def plot(self:Result,
@@ -195,7 +197,7 @@ def verify(self:Result,
     runs = TrainingRunner("mock" if simulated else "local", self.output_dir/"verify"/f"{compute_budget:.3e}", **self._runner(plan)).run_sweep(plan, self.task)
     bad = [r for r in runs if r.status != "completed"]
     if bad: raise RuntimeError(f"verify: {len(bad)} of {len(runs)} runs did not complete; the first is {bad[0].status}:\n{bad[0].error_message}")
-    p = self.law.predict([r.num_params for r in runs], [r.num_tokens for r in runs], interval="prediction")
+    p = self.analysis._loss([r.num_params for r in runs], [r.num_tokens for r in runs], runs[0].unique_tokens, interval="prediction")
     table = pd.DataFrame(dict(size=[r.size_param_value for r in runs], num_params=[r.num_params for r in runs], num_tokens=[r.num_tokens for r in runs],
         predicted=p.loss.values, lower=p.lower.values, upper=p.upper.values, measured=[r.final_loss for r in runs], loss_se=[r.loss_se for r in runs]))
     table["error"] = table.predicted/table.measured - 1

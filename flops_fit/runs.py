@@ -84,7 +84,7 @@ def read_runs(
     source,          # a CSV, TSV, JSON or JSONL file, a folder with results.json, a DataFrame, a list of dicts or of objects with to_dict()
     columns=None,    # {"loss": "c4 loss", ...}: our names -> those of the table, where they are not recognised
     flops_factor=6., # k in C = k·N·D, which gives the one of N, D, C that is missing
-)->pd.DataFrame: # num_params, num_tokens, loss, flops, status, simulated, and where known compute_budget, loss_se, trunk, unique_tokens, experiment_id
+)->pd.DataFrame: # num_params, num_tokens, loss, flops, status, simulated, where known compute_budget, loss_se, trunk, unique_tokens, experiment_id, and a column for each of our runs' other `metrics`
     "A table of runs, cleaned. Raises `FitError` where columns or numbers are missing or impossible"
     raw = _load(source)
     if not len(raw): raise FitError("runs: expected a table of runs, got an empty one. Check that the sweep has written results.")
@@ -102,7 +102,13 @@ def read_runs(
     df.loc[done & df.loss.isna(), "status"] = "no loss"
     df["simulated"] = df["simulated"].map(lambda v: str(v).strip().lower() in ("true", "1", "1.0", "yes")) if "simulated" in df else False
     _check(df, of)
-    return df[[c for c in ALIASES if c in df and not (c in ("loss_se", "unique_tokens", "compute_budget", "trunk") and df[c].isna().all())]]
+    df = df[[c for c in ALIASES if c in df and not (c in ("loss_se", "unique_tokens", "compute_budget", "trunk") and df[c].isna().all())]]
+    return df.join(_measures(raw))
+
+def _measures(raw):
+    "Other held-out measures, a column each: our own runs keep them as a dict a run"
+    rows = [m if isinstance(m, dict) else {} for m in (raw["metrics"] if "metrics" in raw else [])]
+    return pd.DataFrame(rows, index=raw.index if rows else None).rename(columns=lambda c: f"metrics.{c}" if c in ALIASES else c)
 
 def _derive(df, k):
     "Fill in the one of N, D, C that is missing, in place"
