@@ -318,7 +318,7 @@ _plainly = "objective df x0 y0 kind delta sigma k noise_in_loss reached conditio
 def to_dict(self:LawFit)->dict:
     "Everything, as JSON can hold it: `LawFit.from_dict` gives the same fit back without refitting"
     def keep(v):         # JSON has no infinity
-        if isinstance(v, np.ndarray): v = v.tolist()
+        if isinstance(v, (np.ndarray, np.generic)): v = v.tolist()
         if isinstance(v, list): return [keep(x) for x in v]
         return str(v) if isinstance(v, float) and not np.isfinite(v) else v
     return dict(law=self.law.name, params=self.params, form=list(self.form), data={k: keep(v) for k, v in self.data.items()},
