@@ -62,7 +62,7 @@ def _mode(fit, problem, sd, phi, r):
         problem = replace(problem, prior_root=np.where(on, 2*s/sd, 0.))
         delta = max(1.345*robust_scale(r, 5), 1e-12)
         full = lambda v, last: np.r_[np.broadcast_to(v, n), np.full(on.sum(), last)]       # the priors' own columns
-        best, objective, share = best_of(problem, phi, full(delta, np.inf), full(fit.data["weights"], 1.), fit.lower, fit.upper)
+        best, objective, share = best_of(problem, phi, full(delta, np.inf), full(fit.data["weights"], 1.), fit.lower, fit.upper, polish=i == 3)
         share, phi, best = share if i == 0 else fit.reached, best[:1], best[0]
         r = problem.at(best)[0][:n]
         s = scale(r)

@@ -123,14 +123,15 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
     else: starts = law.centred(starts, x0, y0)
     starts = np.clip(problem.phi(starts), lower, upper)
     # least squares first: from its optimum, and from any other it may have, that of any delta is near
-    phi, obj, share = best_of(problem, starts, np.inf, weights, lower, upper)
+    phi, obj, share = best_of(problem, starts, np.inf, weights, lower, upper, polish=kind != "huber" or delta is not None)
     if kind != "huber": delta = np.inf
     elif delta is None:
         delta = np.inf
-        for _ in range(3):
-            if (spread := robust_scale(problem.at(phi[0])[0], q)) < 1e-10: break      # no noise, nothing to be robust against
-            delta = 1.345*spread
-            phi, obj, _ = best_of(problem, phi, delta, weights, lower, upper)
+        for i in range(3):
+            spread = robust_scale(problem.at(phi[0])[0], q)
+            if spread >= 1e-10: delta = 1.345*spread       # else no noise, and nothing to be robust against
+            phi, obj, _ = best_of(problem, phi, delta, weights, lower, upper, polish=i == 2 or spread < 1e-10)
+            if spread < 1e-10: break
     else:
         delta, d = float(delta), robust_scale(problem.at(phi[0])[0], q)
         while (d := d/4) > 2*delta: phi, _, _ = best_of(problem, phi, d, weights, lower, upper)  # a tiny delta: walk there

@@ -172,9 +172,12 @@ def best_of(
     problem, # a `Problem`
     starts,  # (S,q)
     delta=np.inf, weights=1., lower=-np.inf, upper=np.inf, # as in `solve`
-): # different optima (m,q), the best first and polished to rounding error; its objective; the share of starts that reached it
+    polish=True, # the best to rounding error, or to 1e-7 of its objective
+): # different optima (m,q), the best first; its objective; the share of starts that reached it
     "One fit from many starts"
     rough = solve(problem, starts, delta, weights, np.zeros(len(starts), int), lower, upper, tol=1e-7)
     _, different = np.unique(np.round(np.log(rough.objective + 1e-300), 2), return_index=True)
-    best = solve(problem, rough.phi[[np.argmin(rough.objective)]], delta, weights, np.zeros(1, int), lower, upper, tol=1e-14)
+    least = np.argmin(rough.objective)
+    if not polish: return np.r_[rough.phi[[least]], rough.phi[different[1:4]]], float(rough.objective[least]), reached(rough.objective, 1e-3)
+    best = solve(problem, rough.phi[[least]], delta, weights, np.zeros(1, int), lower, upper, tol=1e-14)
     return np.r_[best.phi, rough.phi[different[1:4]]], float(best.objective[0]), reached(np.r_[rough.objective, best.objective], 1e-3)
