@@ -139,12 +139,14 @@ def disagreement(self:ScalingAnalysis)->str:
 
 # %% ../nbs/05c_analysis.ipynb #2a6a7c54
 @patch
-def _unique(self:ScalingAnalysis, unique_tokens): return self.unique_tokens if isinstance(unique_tokens, str) and unique_tokens == "data" else unique_tokens
+def _unique(self:ScalingAnalysis, unique_tokens):
+    if isinstance(unique_tokens, str) and unique_tokens == "data": return self.unique_tokens
+    return None if unique_tokens is None else float(_array(unique_tokens, "unique_tokens", "one positive number, 'data' or None").item())
 
 @patch
 def _told(self:ScalingAnalysis, law, U):
-    "The unique tokens to tell `law`: one that knows no repeats was fitted to `as_new` looks as if they were new"
-    return U if U is None or law.law.needs_unique else self.as_new*_array(U, "unique_tokens")[()]
+    "Of U unique tokens, how many to tell `law`: one that knows no repeats was fitted to `as_new` looks as if they were new"
+    return U if U is None or law.law.needs_unique else self.as_new*U
 
 @patch(as_prop=True)
 def _repeating(self:ScalingAnalysis):
@@ -167,7 +169,7 @@ def _optimum(self:ScalingAnalysis, law, C, unique_tokens="data"):
         few = law.optimum(C, unique_tokens=told)
         best = Answer({k: few[k] if np.ndim(C) == 0 else np.where(over, few[k], v) for k, v in best.items()})
     for end in ("", "_lower", "_upper"): best[f"epochs{end}"] = best[f"optimal_tokens{end}"]/U
-    return Answer(best, unique_tokens=np.broadcast_to(float(U), np.shape(C)) if np.ndim(C) else float(U))
+    return Answer(best, unique_tokens=np.full(np.shape(C), U) if np.ndim(C) else U)
 
 @patch
 def predict(self:ScalingAnalysis,

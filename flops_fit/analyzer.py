@@ -62,7 +62,8 @@ def _limited(out):
     if out.law is None: return []
     best = out.predict(C := 10*out.max_compute)
     if not best.get("epochs", 0) > 1: return []
-    return [FitWarning("limited_data", f"There are {human(out.unique_tokens)} unique tokens, which the optimum at {flop(C)} FLOPs sees {human(best.epochs, 2)} times. Predictions allow for it: {out._repeating}.",
+    spent = [w for w in out.law.warnings_at(C, out._told(out.law, out.unique_tokens)) if w.code == "data_spent"]
+    return spent + [FitWarning("limited_data", f"There are {human(out.unique_tokens)} unique tokens, which the optimum at {flop(C)} FLOPs sees {human(best.epochs, 2)} times. Predictions allow for it: {out._repeating}.",
                        "Ask predict(C, unique_tokens=None) for endless fresh data, or name the tokens that there will be.")]
 
 def _merged(warnings):

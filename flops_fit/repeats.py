@@ -11,6 +11,7 @@ from .laws import COUPLED, REPEATS, FitWarning, Law, _best_N_for, _cols, _couple
 from .lawfit import LawFit
 from .solver import condition
 from .coupled import _design_effect, _mode
+from .fitter import _column
 
 # %% ../nbs/04b_repeats.ipynb #75b1808d
 def _coupled_repeats(theta, x, y, u, grad=True):
@@ -40,8 +41,9 @@ def fit_repeats(
     coupled,       # the coupled `LawFit` of the same runs
     unique_tokens, # unique tokens each run had (n,)
 )->LawFit:
-    "The coupled law for repeated data, with weak priors"
-    data, n, p = {**coupled.data, "U": np.minimum(unique_tokens, coupled.data["D"])}, coupled.num_runs, len(COUPLED_REPEATS.params)
+    "The coupled law for repeated data, with weak priors. Raises `FitError` where unique_tokens are not positive numbers, one a run"
+    n, p = coupled.num_runs, len(COUPLED_REPEATS.params)
+    data = {**coupled.data, "U": np.minimum(_column(unique_tokens, "unique_tokens", n), coupled.data["D"])}
     with np.errstate(divide="ignore"): sd = np.r_[2*coupled.sigma/coupled.prior_root, 1., 1.]    # as wide as the coupled fit left them
     fit = LawFit(COUPLED_REPEATS, None, None, np.nan, data, x0=coupled.x0, y0=coupled.y0, k=coupled.k, M=np.eye(p), c=np.zeros(p),
                  lower=np.r_[coupled.lower, np.log([1e-2, 1e-2])], upper=np.r_[coupled.upper, np.log([1e5, 1e5])],
