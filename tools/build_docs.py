@@ -10,7 +10,9 @@ import nbformat, yaml
 
 root = Path(__file__).resolve().parents[1]
 SECTIONS = { # caption -> pages, in reading order; a pattern takes all that is left
-    "Tutorials": ["tutorials/quickstart", "tutorials/your_own_model", "tutorials/fit_published_runs", "tutorials/gpt_tinystories", "tutorials/vit_cifar", "tutorials/*"],
+    "Tutorials": ["tutorials/quickstart", "tutorials/your_own_model", "tutorials/fit_published_runs", "tutorials/gpt_tinystories", "tutorials/vit_cifar", "tutorials/many_devices", "tutorials/*"],
+    "How do I ...": ["how_to/use_my_own_data", "how_to/fit_runs_i_have", "how_to/choose_the_next_runs", "how_to/resume_a_sweep", "how_to/count_flops_exactly",
+                     "how_to/train_in_less_memory", "how_to/compare_recipes", "how_to/limited_data_and_inference", "how_to/export_for_a_paper", "how_to/*"],
     "Explanations": ["explanations/what_n_and_c_mean", "explanations/fits_and_intervals", "explanations/designing_a_sweep", "explanations/*"],
     "Examples that ship": ["examples/demo", "examples/*"],
     "API, in the order of imports": ["*"]}
