@@ -22,8 +22,8 @@ def lr_rule(
     batch_tokens:float, # tokens of one batch
     param_groups:bool=False, # does the model scale its own rates by width (u-muP)?
 )->float: # peak learning rate
-    "Porian et al. (2406.19146) section 4.4, .0047(N/108M)^(-1/3), stopped at .005; for u-muP models .02·sqrt(batch tokens/1024), at most .02."
-    if param_groups: return .02*min(1., math.sqrt(batch_tokens/1024))
+    "Porian et al. (2406.19146) section 4.4, .0047(N/108M)^(-1/3), stopped at .005; for u-muP models .02·sqrt(batch tokens/2048), at most .02."
+    if param_groups: return .02*min(1., math.sqrt(batch_tokens/2048))
     return min(.005, .0047*(num_params/108e6)**(-1/3))
 
 # %% ../nbs/07_recipe.ipynb #9459d870
@@ -55,7 +55,7 @@ class Recipe:
     eval_tokens: int = 131_072 # size of the held-out set, in tokens
     micro_batch: int = None # samples through the model at once; None: the whole batch. Halved wherever memory runs out
     gradient_checkpointing: bool = False # recompute activations in the backward pass, where the model has a switch for it
-    compile: object = False # torch.compile: True, False, or "auto": on a GPU, where it is measured to pay
+    compile: object = False # torch.compile: True, False, or "auto": where it is measured to pay
     workers: int = None # processes that read data which is not in memory; default: 2 beside a GPU, else none
     retry: bool = False # train a run that diverged once more, at half its rate
 
