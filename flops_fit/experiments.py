@@ -56,7 +56,7 @@ class Run(Experiment):
     wall_time_seconds: float = None # likewise
     tokens_per_second: float = None # while training
     mfu: float = None # share of the hardware's peak, where the peak is known
-    peak_memory: int = None # bytes
+    peak_memory: int = None # bytes: of its tensors on a GPU, of the whole process on a CPU (`PeakMemory`)
     timestamp: str = None # when it ended, UTC
     error_message: str = None # why there is no loss
     curve: str = None # path of the loss curve inside the output directory

@@ -10,6 +10,7 @@ from .dataset import _Pair, _is_hf, split_sample
 
 # %% ../nbs/09b_feed.ipynb #a9ceb3d9
 _KEEP = 2**29 # bytes of samples that are kept in memory
+_SHARE = 1 # processes on this process's GPU: they share its memory
 
 class _Kept:
     "Samples kept as they are first read."
@@ -47,7 +48,7 @@ class _Memo(dict):
 def in_memory(
     source, # sized `DataSource`
     device, # where batches go
-    room:int=None, # bytes that samples may take on the device; default: a quarter of what is free on a GPU
+    room:int=None, # bytes that samples may take on the device; default: a quarter of what is free on a GPU, or a share of it
 ): # something with `batch(idx)`, on the device if it has samples there; None where samples must be read each time
     "Samples in memory, the same object each time for the same data."
     import torch
@@ -63,7 +64,7 @@ def _settle(source, device, room):
     if device.type == "cpu" and ready and room is None: return source
     one, steady = _steady(source)
     size = sum(t.numel()*t.element_size() for t in one)*source.num_samples if steady else float("inf")
-    if room is None: room = torch.cuda.mem_get_info(device)[0]//4 if device.type == "cuda" else 0
+    if room is None: room = torch.cuda.mem_get_info(device)[0]//4//_SHARE if device.type == "cuda" else 0
     if ready and size <= room: # in pieces, so that the copy is never whole on the host
         pieces = [[t.to(device) for t in source.batch(idx)] for idx in torch.arange(source.num_samples).split(2**16)]
         return _OnDevice(*map(torch.cat, zip(*pieces)))

@@ -147,7 +147,9 @@ def _take(lock, mine):
             aside.unlink(missing_ok=True)
             if fresh: return False
         else:
-            with os.fdopen(fd, "w") as f: f.write(mine)
+            try:
+                with os.fdopen(fd, "w") as f: f.write(mine)
+            except OSError: lock.unlink(missing_ok=True); raise # a full disk
             return True
     return False
 
@@ -158,7 +160,8 @@ def beat(self:RunStore, trunk, **state):
     path = self.path/"progress"/f"{trunk}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.name}.{os.getpid()}")
-    tmp.write_text(json.dumps(state)); os.replace(tmp, path) # no flush to disk: a lost beat costs nothing
+    try: tmp.write_text(json.dumps(state)); os.replace(tmp, path) # no flush to disk
+    except OSError: pass # a lost beat costs nothing
 
 @patch
 def beats(self:RunStore)->dict: # {trunk: state}
@@ -182,6 +185,7 @@ def save_checkpoint(
 ):
     "Write a checkpoint so that a crash leaves the old one or the new one."
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
     folder = Path(folder); folder.parent.mkdir(parents=True, exist_ok=True)
     for leftover in folder.parent.glob(f".{folder.name}.*"): shutil.rmtree(leftover, ignore_errors=True)
@@ -196,8 +200,11 @@ def save_checkpoint(
     if rng is not None: tensors["rng"] = rng
     tmp = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     tmp.mkdir()
-    save_file(tensors, tmp/"state.safetensors")
-    (tmp/"info.json").write_text(json.dumps(info))
+    try:
+        try: save_file(tensors, tmp/"state.safetensors")
+        except SafetensorError as e: raise OSError(f"{folder}: {e}") from e # such as a full disk
+        (tmp/"info.json").write_text(json.dumps(info))
+    except BaseException: shutil.rmtree(tmp, ignore_errors=True); raise
     old = folder.with_name(f".{folder.name}.old")
     if folder.exists(): os.replace(folder, old)
     os.replace(tmp, folder)

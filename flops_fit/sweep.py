@@ -6,9 +6,9 @@
 __all__ = ['MOCK_LAW', 'MOCK_NOISE', 'mock_run', 'device_executor', 'TrainingRunner']
 
 # %% ../nbs/11_sweep.ipynb #6c906a9a
-import hashlib, math, os, signal, threading, time, traceback
+import hashlib, math, os, signal, threading, time, traceback, uuid, warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from fastcore.basics import patch
 from .contract import ContractError, check_task, make_task
@@ -30,26 +30,56 @@ def mock_run(e):
 
 # %% ../nbs/11_sweep.ipynb #6f1c9f67
 def _worker_init(devices):
-    "Each worker takes one device for itself; torch sees only that one."
+    "Each worker takes its device from the queue; torch sees only that one."
+    import flops_fit.feed as feed
     os.environ["OMP_NUM_THREADS"] = "1"
-    device = devices.get()
-    if device is not None: os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
+    device, feed._SHARE = devices.get()
+    if device is not None: os.environ["CUDA_VISIBLE_DEVICES"] = device
     signal.signal(signal.SIGINT, signal.SIG_IGN) # Ctrl-C is the parent's to handle: it tells the workers through the store
 
+def _gpus():
+    "Names of the GPUs that are ours to use: where a scheduler gave us some, they are not 0, 1, 2."
+    import torch
+    n, given = torch.cuda.device_count() if torch.cuda.is_available() else 0, os.environ.get("CUDA_VISIBLE_DEVICES")
+    return given.split(",")[:n] if given else [str(i) for i in range(n)]
+
+_FILLS = 10_000_000 # parameters from which one run keeps a GPU busy
+
 def device_executor(
-    n:int=None, # processes; default: one a GPU, else one a CPU core
+    n:int=None, # processes in all, more than there are GPUs if you like; default: one a GPU, else one a CPU core
+    plan:SweepPlan=None, # what they will train: where its models are too small to fill a GPU, each gets several processes, as far as there are cores
 ):
     "A pool of processes, one for each GPU (or CPU core with one thread), started afresh so that CUDA is safe."
-    import multiprocessing, torch
+    import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    n = n or gpus or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    gpus, cores = _gpus(), len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    small = plan is not None and max(e.num_params for e in plan) < _FILLS
+    n = n or len(gpus)*(max(1, min(8, cores//len(gpus))) if gpus and small else 1) or cores
+    if plan is not None: n = min(n, len(plan.trunks))
     context = multiprocessing.get_context("spawn")
     devices = context.Queue()
-    for i in range(n): devices.put(i % gpus if gpus else None)
+    for i in range(n): devices.put((gpus[i % len(gpus)], math.ceil(n/len(gpus))) if gpus else (None, 1))
     return ProcessPoolExecutor(n, mp_context=context, initializer=_worker_init, initargs=(devices,))
 
 _unpacked = {} # the task this worker had last: one task for all its trunks, so that data it keeps in memory is read once
+
+class _Stop:
+    "Is a stop asked for? By a file of this sweep's own, which its signals make and its workers see, or by touching `stop` in the folder, which every process sees that trains there."
+    def __init__(self, store):
+        folder = store.path.resolve()
+        self.own, self.common = folder/"locks"/f"stop.{uuid.uuid4().hex[:12]}", folder/"stop"
+        self.before, self.asked = self._stamp(), False # one that is left from an earlier time asks for nothing
+
+    def _stamp(self):
+        try: return self.common.stat().st_mtime_ns
+        except OSError: return None
+
+    def __call__(self): return self.asked or self.own.exists() or self._stamp() not in (None, self.before)
+
+    def ask(self):
+        self.asked = True
+        try: self.own.parent.mkdir(exist_ok=True); self.own.touch()
+        except OSError: pass # a full disk: this process knows, its workers train on
 
 def _train_payload(task, payload, path, trunk, device):
     "What a worker runs: everything else travels as bytes."
@@ -59,27 +89,27 @@ def _train_payload(task, payload, path, trunk, device):
     experiments, recipe, settings = cloudpickle.loads(payload)
     return _train_into(RunStore(path), trunk, _unpacked[key], experiments, recipe, device, **settings)
 
-def _train_into(store, trunk, task, experiments, recipe, device, should_stop=None, save_every=30., on_step=()):
-    "Claim a trunk, train what is missing of it and write each run as it ends. Gives False when somebody else has it."
+def _train_into(store, trunk, task, experiments, recipe, device, should_stop, save_every=30., on_step=()):
+    "Claim a trunk, train what is missing of it and write each run as it ends. Gives the runs that could not be written: none, but on a full disk."
     from flops_fit.trainer import Stopped, train_trunk
+    unwritten = []
     with store.claim(trunk) as mine:
-        if not mine: return False
-        done = store.finished()
-        todo = [e for e in experiments if e.experiment_id not in done]
-        if not todo: return True
+        done = store.finished() if mine else {}
+        todo = [e for e in experiments if e.experiment_id not in done] if mine else [] # somebody else's trunk is not ours to train
+        if not todo: return unwritten
         last = [0.]
         def each(e, step, num_steps, loss):
             if time.monotonic() - last[0] > .3:
                 last[0] = time.monotonic()
                 store.beat(trunk, experiment_id=e.experiment_id, step=step, num_steps=num_steps, loss=loss)
         def keep(run, curve):
-            from dataclasses import replace
-            if curve: run = replace(run, curve=store.save_curve(run.experiment_id, curve))
-            store.save_run(run)
-        stop = should_stop or (lambda: (store.path/"stop").exists())
-        try: train_trunk(task, todo, recipe, device, done=keep, each=each, on_step=on_step, folder=store.path/"checkpoints"/f"trunk-{trunk}", save_every=save_every, should_stop=stop)
+            try: run = replace(run, curve=store.save_curve(run.experiment_id, curve)) if curve else run
+            except OSError: pass
+            try: store.save_run(run)
+            except OSError: unwritten.append(run)
+        try: train_trunk(task, todo, recipe, device, done=keep, each=each, on_step=on_step, folder=store.path/"checkpoints"/f"trunk-{trunk}", save_every=save_every, should_stop=should_stop)
         except Stopped: pass
-        return True
+    return unwritten
 
 # %% ../nbs/11_sweep.ipynb #aa8916b2
 @dataclass
@@ -97,7 +127,7 @@ class TrainingRunner:
         if self.mode not in ("local", "mock"): raise ContractError("mode", "'local' (train) or 'mock' (simulate)", repr(self.mode), "choose one of them")
         if self.executor is not None and not callable(getattr(self.executor, "submit", None)):
             raise ContractError("executor", "something with submit(fn, *args), or None", type(self.executor).__name__, "pass device_executor() or a concurrent.futures executor")
-        self.store = RunStore(self.output_dir)
+        self.store, self.unwritten = RunStore(self.output_dir), {} # runs that a full disk had no room for: {experiment_id: Run}
 
     def run_sweep(self,
         plan:SweepPlan, # what to run
@@ -115,9 +145,12 @@ class TrainingRunner:
                 for e in plan.experiments:
                     if e.experiment_id not in done: self.store.save_run(mock_run(e))
             else: self._train(plan, task, shown)
-        runs = self.store.runs()
+        self._keep(list(self.unwritten.values())) # there may be room again
+        runs = {**self.store.runs(), **self.unwritten}
         out = [runs.get(e.experiment_id) or Run.of(e, status="skipped", error_message="the sweep was stopped before this run") for e in plan.experiments]
-        self.store.save_results(out)
+        try: self.store.save_results(out)
+        except OSError as err: warnings.warn(f"results.json could not be written: {err}", stacklevel=2)
+        if self.unwritten: warnings.warn(f"{len(self.unwritten)} of {len(out)} runs could not be written to {self.store.path}: they are in the list this gives and nowhere else. Make room and run the sweep again from this runner", stacklevel=2)
         return out
 
     def run_sweep_from_plan(self,
@@ -128,13 +161,14 @@ class TrainingRunner:
         dataset=None, # data to train on
         loss_fn=None, # loss_fn(outputs, targets)
         eval_dataset=None, # held-out data
+        metrics=None, # other held-out measures: name -> function of (outputs, targets)
     )->list: # of dicts, one a run; also in `results.json`
         "As `run_sweep`, from a plan on disk, with plain dicts as results."
         plan = plan if isinstance(plan, SweepPlan) else SweepPlan.load(plan)
         task = None
         if self.mode == "local":
             if model_cls is None or dataset is None: raise ContractError("run_sweep_from_plan", "model_cls, dataset and loss_fn: a plan holds numbers, not code or data", "none", "pass them, or use mode='mock'")
-            task = make_task(model_cls, model_size_param or plan.size_param, model_kwargs, dataset, loss_fn, eval_dataset, plan.recipe.eval_tokens)
+            task = make_task(model_cls, model_size_param or plan.size_param, model_kwargs, dataset, loss_fn, eval_dataset, plan.recipe.eval_tokens, metrics)
         return [r.to_dict() for r in self.run_sweep(plan, task)]
 
 # %% ../nbs/11_sweep.ipynb #8ce619e4
@@ -159,26 +193,44 @@ def _same_kind(self:TrainingRunner, plan):
 
 @patch
 def _train(self:TrainingRunner, plan, task, shown):
-    (self.store.path/"stop").unlink(missing_ok=True)
+    settled = lambda: set(self.store.finished()) | shown.failed | set(self.unwritten)
     with _stoppable(self.store) as stopping:
         while True:
-            done, tried = self.store.finished(), {}
-            todo = {t: es for t, es in plan.trunks.items() if any(e.experiment_id not in done and e.experiment_id not in shown.failed for e in es)}
+            before = settled()
+            todo = {t: es for t, es in plan.trunks.items() if any(e.experiment_id not in before for e in es)}
             if not todo or stopping(): break
-            before = set(done) | shown.failed
             if self.executor is None: self._here(plan, task, todo, shown, stopping)
             else: self._through(plan, task, todo, shown, stopping)
             shown.update()
-            if set(self.store.finished()) | shown.failed == before and not stopping(): time.sleep(2) # all that is left is in other hands: wait for them
+            if settled() == before and not stopping(): time.sleep(2) # all that is left is in other hands: wait for them
     shown.update()
+
+@patch
+def _keep(self:TrainingRunner, runs):
+    "Write these. What cannot be written stays in memory: the sweep goes on, and nothing that was trained is lost."
+    for r in runs:
+        try: self.store.save_run(r); self.unwritten.pop(r.experiment_id, None)
+        except OSError: self.unwritten[r.experiment_id] = r
+
+@patch
+def _end(self:TrainingRunner, es, shown, outcome):
+    "What came of a trunk: `outcome()` gives the runs that could not be written, or raises."
+    try: runs = outcome()
+    except (Exception, SystemExit) as err: # the worker died, the order could not travel, or not even a claim could be written
+        if self.executor is None and isinstance(err, SystemExit): raise
+        done, why = self.store.finished(), "the worker was lost: " if self.executor is not None else ""
+        runs = [Run.of(e, status="failed", error_message=why + "".join(traceback.format_exception(err)), timestamp=datetime.now(timezone.utc).isoformat(timespec="seconds"))
+                for e in es if e.experiment_id not in done]
+    self._keep(runs)
+    shown.failed |= {r.experiment_id for r in runs if r.status == "failed"}
+    shown.collect_failed(es)
 
 @patch
 def _here(self:TrainingRunner, plan, task, todo, shown, stopping):
     with shown.ticking():
         for trunk, es in todo.items():
             if stopping(): return
-            _train_into(self.store, trunk, task, es, plan.recipe, self.device, stopping, self.save_every, self.on_step)
-            shown.collect_failed(es)
+            self._end(es, shown, lambda: _train_into(self.store, trunk, task, es, plan.recipe, self.device, stopping, self.save_every, self.on_step))
 
 @patch
 def _through(self:TrainingRunner, plan, task, todo, shown, stopping):
@@ -186,39 +238,30 @@ def _through(self:TrainingRunner, plan, task, todo, shown, stopping):
     import cloudpickle
     futures, packed = {}, cloudpickle.dumps(task)
     for trunk, es in todo.items():
-        payload = cloudpickle.dumps((es, plan.recipe, dict(save_every=self.save_every, on_step=self.on_step)))
+        payload = cloudpickle.dumps((es, plan.recipe, dict(should_stop=stopping, save_every=self.save_every, on_step=self.on_step)))
         futures[trunk] = self.executor.submit(_train_payload, packed, payload, str(self.store.path.resolve()), trunk, self.device)
     waiting = dict(futures)
     while waiting:
         time.sleep(.2)
         shown.update()
-        for trunk in [t for t, f in waiting.items() if f.done()]:
-            try: waiting.pop(trunk).result()
-            except BaseException as err: # the worker died, or the order could not travel
-                if isinstance(err, KeyboardInterrupt): raise
-                done = self.store.finished()
-                for e in todo[trunk]:
-                    if e.experiment_id not in done:
-                        self.store.save_run(Run.of(e, status="failed", error_message="the worker was lost: " + "".join(traceback.format_exception(err)), timestamp=datetime.now(timezone.utc).isoformat(timespec="seconds")))
-            shown.collect_failed(todo[trunk])
+        for trunk in [t for t, f in waiting.items() if f.done()]: self._end(todo[trunk], shown, waiting.pop(trunk).result)
         if stopping():
             for f in waiting.values(): getattr(f, "cancel", lambda: None)()
             waiting = {t: f for t, f in waiting.items() if not getattr(f, "cancelled", lambda: False)()}
 
 @contextmanager
 def _stoppable(store):
-    "SIGINT and SIGTERM ask for a stop, through a file that workers see too; the second SIGINT is not caught."
-    asked = []
+    "SIGINT and SIGTERM ask for a stop; the second SIGINT is not caught."
+    asked, stop, before = [], _Stop(store), {}
     def ask(number, frame):
         if asked and number == signal.SIGINT: raise KeyboardInterrupt
         asked.append(number)
-        (store.path/"stop").touch()
-    before = {}
+        stop.ask()
     if threading.current_thread() is threading.main_thread():
         before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try: yield lambda: bool(asked)
+    try: yield stop
     finally:
         for s, handler in before.items(): signal.signal(s, handler)
-        (store.path/"stop").unlink(missing_ok=True)
+        stop.own.unlink(missing_ok=True)
     if signal.SIGTERM in asked: raise SystemExit(143)
     if signal.SIGINT in asked: raise KeyboardInterrupt

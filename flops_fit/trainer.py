@@ -9,11 +9,11 @@ __all__ = ['train_trunk', 'Step']
 import math, time, traceback, warnings
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from .evaluate import evaluate, free_memory, measure
+from .evaluate import PeakMemory, evaluate, free_memory, measure
 from .experiments import Run
 from .feed import Feed
 from .store import load_checkpoint, save_checkpoint
-from .trunk import Diverged, Stopped, Trunk, make_optimizer, pick_device, _peak, _settled
+from .trunk import Diverged, Stopped, Trunk, compiled, make_optimizer, pick_device, _peak, _settled
 
 # %% ../nbs/10_trainer.ipynb #c1ac6099
 def train_trunk(
@@ -43,9 +43,11 @@ def train_trunk(
         try:
             with _settled(device, es[-1].num_params, es[0].seed):
                 t = Trunk(task, replace(es[0], lr=again or es[0].lr), recipe, device)
+                t.call = compiled(t, es[-1].num_steps)
                 watch = _Watch(t, each, folder, save_every, should_stop, _listeners(on_step))
-                for e in watch.todo(es):
-                    outcome = _branch(t, e, es, watch, curves, keep)
+                for e in es:
+                    watch.begin(e)
+                    outcome = _branch(t, e, e is es[-1], watch, curves, keep)
                     finish(e, again, **outcome); ended += 1
         except Stopped: raise
         except Diverged as err:
@@ -60,21 +62,18 @@ def train_trunk(
     if folder is not None: _remove(folder)
     return sorted(runs, key=lambda r: r.num_steps)
 
-def _branch(t, e, es, watch, curves, keep):
-    "One experiment: the trunk up to its cooldown, the cooldown, the held-out loss, and the trunk put back."
-    import torch
+def _branch(t, e, last, watch, curves, keep):
+    "One experiment: the trunk up to its cooldown, the cooldown, the held-out loss, and (but after the last) the trunk put back."
     fork = e.num_steps - t.recipe.cooldown_steps(e.num_steps) if t.recipe.schedule == "cooldown" else 0
-    last, every = e is es[-1], max(1, min(50, e.num_steps//100))
-    begun, start = time.perf_counter(), t.step
-    if t.device.type == "cuda": torch.cuda.reset_peak_memory_stats(t.device)
+    every = max(1, min(50, e.num_steps//100))
+    begun, start, memory = time.perf_counter(), t.step, PeakMemory(t.device)
     try:
-        if t.step < fork: t.advance(fork, e.num_steps, every, watch.on(e))
+        if t.step < fork: t.advance(fork, e.num_steps, every, watch)
         state = None if last else t.aside()
-        watch.forked(t, e, last)
-        t.advance(e.num_steps, e.num_steps, every, watch.on(e))
+        watch.fork()
+        t.advance(e.num_steps, e.num_steps, every, watch)
         seconds = time.perf_counter() - begun
-        others = getattr(t.task, "metrics", None) or {}
-        got = measure(t.model, t.task.held_out, {"loss": t.task.loss_fn, **others}, t.recipe.eval_tokens, t.device, t.autocast)
+        got = measure(t.model, t.task.held_out, {"loss": t.task.loss_fn, **t.task.metrics}, t.recipe.eval_tokens, t.device, t.autocast)
         loss, se = got["loss"]
         if not math.isfinite(loss): raise Diverged(f"the held-out loss was {loss} after {e.num_steps} steps")
     except Diverged as err: # a cooldown that diverged says nothing about the trunk, but a trunk that did ends every longer run
@@ -88,8 +87,8 @@ def _branch(t, e, es, watch, curves, keep):
     flops, peak = steps*e.batch_size*t.task.train.tokens_per_sample*e.flops_per_token, _peak(t.device)
     out = dict(status="completed", final_loss=loss, loss_se=se, train_loss=sum(tail)/len(tail) if tail else None, actual_flops=flops, wall_time_seconds=time.perf_counter()-begun,
                tokens_per_second=steps*e.batch_size*t.task.train.tokens_per_sample/seconds if steps else None, mfu=flops/seconds/peak if peak and steps else None,
-               peak_memory=torch.cuda.max_memory_allocated(t.device) if t.device.type == "cuda" else None,
-               metrics={name: got[name][0] for name in others} or None, micro_batch=t.micro if t.micro < e.batch_size else None)
+               peak_memory=memory.read(),
+               metrics={name: got[name][0] for name in t.task.metrics} or None, micro_batch=t.micro if t.micro < e.batch_size else None)
     if keep is not None and last: save_checkpoint(keep, t.model, **{"experiment": e.to_dict(), "loss": loss})
     if not last: t.back(state)
     return out
@@ -115,45 +114,38 @@ def _listeners(on_step):
     return tell
 
 class _Watch:
-    "What goes on beside the steps: progress, checkpoints, stopping, and where to go on."
+    "What goes on beside the steps: progress, checkpoints, stopping, and where to go on. On disk, `trunk` is the trunk up to the last fork and `branch` a cooldown."
     def __init__(self, trunk, each, folder, save_every, should_stop, tell):
         self.t, self.each, self.folder, self.save_every, self.should_stop, self.tell = trunk, each, folder, save_every, should_stop, tell
+        self.e, self.cooling, self.saved = None, False, time.monotonic() # what is in training, and is it past its fork?
+        self.cut_short = None # id of the experiment whose cooldown is on disk
+        if folder is not None:
+            trunk.load(folder/"trunk")
+            self.cut_short = (load_checkpoint(folder/"branch")[0] or {}).get("experiment")
+
+    def begin(self, e):
+        self.e, self.cooling = e, False
+        if self.folder is not None and self.cut_short != e.experiment_id: _remove(self.folder/"branch") # of a run that has ended
+
+    def fork(self):
+        "Where the cooldown begins: keep the trunk, or go on inside a cooldown that was cut short."
+        if self.folder is not None:
+            if self.cut_short == self.e.experiment_id: self.t.load(self.folder/"branch")
+            else: self.save()
+        self.cut_short, self.cooling = None, True
+
+    def save(self):
+        "A checkpoint that cannot be written costs a resume, not the run."
+        try: self.t.save(self.folder/("branch" if self.cooling else "trunk"), experiment=self.e.experiment_id)
+        except OSError as err: warnings.warn(f"no checkpoint at step {self.t.step} of {self.e.num_steps}: {err}. Training goes on", stacklevel=2)
         self.saved = time.monotonic()
 
-    def todo(self, es):
-        "The experiments, after taking up what is on disk. In a cooldown that was cut short, the trunk under it is kept in `folder/trunk`."
-        if self.folder is not None: self.t.load(self.folder/"trunk")
-        for e in es:
-            if self.folder is not None and (self.folder/"branch").exists():
-                self._resume_branch(e)
-            yield e
-
-    def _resume_branch(self, e):
-        info, _ = load_checkpoint(self.folder/"branch")
-        self.pending = (e, info) if info and info.get("experiment") == e.experiment_id else None
-        if self.pending is None: _remove(self.folder/"branch")
-
-    def forked(self, t, e, last):
-        "At a fork: keep the trunk on disk, and go on inside a cooldown if one was cut short."
-        self.branch = e
-        if self.folder is None: return
-        if getattr(self, "pending", None) and self.pending[0] is e: t.load(self.folder/"branch"); self.pending = None
-        else: t.save(self.folder/"trunk")
-
-    def on(self, e):
-        self.current, self.branch = e, getattr(self, "branch", None) if getattr(self, "branch", None) is e else None
-        return self
-
     def __call__(self, t):
-        e = self.current
-        if self.each is not None: self.each(e, t.step, e.num_steps, t.curve[-1][3])
-        self.tell(Step(e, *t.curve[-1]))
+        if self.each is not None: self.each(self.e, t.step, self.e.num_steps, t.curve[-1][3])
+        self.tell(Step(self.e, *t.curve[-1]))
         stop = self.should_stop is not None and self.should_stop()
-        if self.folder is not None and (stop or time.monotonic() - self.saved > self.save_every):
-            if self.branch is e: t.save(self.folder/"branch", experiment=e.experiment_id)
-            else: t.save(self.folder/"trunk")
-            self.saved = time.monotonic()
-        if stop: raise Stopped(f"stopped at step {t.step} of {e.num_steps}")
+        if self.folder is not None and (stop or time.monotonic() - self.saved > self.save_every): self.save()
+        if stop: raise Stopped(f"stopped at step {t.step} of {self.e.num_steps}")
 
 def _remove(folder):
     import shutil

@@ -6,7 +6,7 @@
 __all__ = ['pick_device', 'Stopped', 'Diverged', 'astray', 'Trunk', 'make_optimizer', 'switch_checkpointing', 'compiled']
 
 # %% ../nbs/09d_trunk.ipynb #363d1f15
-import math
+import math, warnings
 from contextlib import contextmanager, nullcontext
 from .dataset import ContractError
 from .evaluate import free_memory, is_out_of_memory
@@ -14,7 +14,7 @@ from .feed import Feed
 from .store import load_checkpoint, save_checkpoint
 
 # %% ../nbs/09d_trunk.ipynb #c7d715f5
-_PEAK = {"H200": 9.9e14, "H100": 9.9e14, "A100": 3.12e14, "A10G": 1.25e14, "L4": 1.21e14, "4090": 1.65e14, "T4": 6.5e13} # dense bf16 (T4: fp16), from the makers' data sheets
+_PEAK = {"H200": 9.9e14, "H100": 9.9e14, "A100": 3.12e14, "A10G": 7e13, "L40S": 3.62e14, "L40": 1.81e14, "L4": 1.21e14, "4090": 1.65e14, "T4": 6.5e13} # dense bf16 (T4: fp16), from the makers' data sheets; a name before the one it begins with
 
 def pick_device(device=None):
     "The device asked for, else a GPU if there is one, else the CPU."
@@ -23,7 +23,7 @@ def pick_device(device=None):
 
 def _autocast(precision, device):
     import torch
-    low = precision == "bfloat16" or precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    low = precision == "bfloat16" or precision == "auto" and device.type == "cuda" and torch.cuda.get_device_properties(device).major >= 8 # older GPUs emulate it, slowly
     return (lambda: torch.autocast(device.type, torch.bfloat16)) if low else nullcontext
 
 def _peak(device):
@@ -75,7 +75,6 @@ class Trunk:
     def advance(self, to, num_steps, every, each=None):
         "Train until step `to` of a run of `num_steps`, noting the loss about `every` steps. `each(self)` is called after a note."
         import torch
-        if self.recipe.compile and self.call is self.model: self.call = compiled(self, to - self.step)
         while self.step < to:
             factor = self.recipe.lr_factor(self.step, num_steps, self.e.warmup_steps)
             for g, peak in zip(self.opt.param_groups, self.peaks): g["lr"] = peak*factor
@@ -105,9 +104,10 @@ class Trunk:
 
     def _parts(self, x, y):
         "Each part weighs as many targets as it has: -100 marks those that PyTorch's losses leave out."
+        import torch
         xs, ys = x.split(self.micro), y.split(self.micro)
-        left_out = not y.is_floating_point() and y.ndim > 1 and bool((y == -100).any())
-        counts = [int((p != -100).sum()) for p in ys] if left_out else [len(p) for p in ys]
+        marked = not y.is_floating_point() and y.ndim > 1
+        counts = torch.stack([(p != -100).sum() for p in ys]).tolist() if marked else [len(p) for p in ys] # one wait for the device, not one a part
         return sum(self._part(xp, yp, n/sum(counts)) for xp, yp, n in zip(xs, ys, counts) if n)
 
     def note(self, factor):
@@ -122,13 +122,13 @@ class Trunk:
     def rng(self):
         import torch
         state = torch.get_rng_state() # data drawn on the host follows this one on every device
-        return state if self.device.type == "cpu" else torch.cat([state, torch.cuda.get_rng_state(self.device)])
+        return state if self.device.type != "cuda" else torch.cat([state, torch.cuda.get_rng_state(self.device)])
 
     def set_rng(self, state):
         import torch
         host = len(torch.get_rng_state())
         torch.set_rng_state(state[:host])
-        if self.device.type != "cpu": torch.cuda.set_rng_state(state[host:], self.device)
+        if self.device.type == "cuda": torch.cuda.set_rng_state(state[host:], self.device)
 
     def aside(self):
         "The whole state, copied."
@@ -175,20 +175,24 @@ def switch_checkpointing(model):
 # %% ../nbs/09d_trunk.ipynb #4654c840
 def compiled(
     trunk, # a `Trunk` that is about to take `steps` steps
-    steps:int, # how many
+    steps:int, # how many, cooldowns apart
 ): # the model to call: compiled or not
     "Compile where the recipe says so, and with \"auto\" where it is measured to pay."
     import torch
+    if not trunk.recipe.compile: return trunk.model
+    torch.compiler.reset()
     if trunk.recipe.compile is True: return torch.compile(trunk.model)
-    if trunk.device.type != "cuda": return trunk.model
-    state = trunk.aside()
+    state, call = trunk.aside(), trunk.model
     plain = _seconds(trunk, 10)
     if plain*steps > 120:
         trunk.call = torch.compile(trunk.model)
-        _seconds(trunk, 3) # compiles here
-        if _seconds(trunk, 10) > plain: trunk.call = trunk.model
+        try:
+            _seconds(trunk, 3) # compiles here
+            if _seconds(trunk, 10) < plain: call = trunk.call
+        except Exception as err: warnings.warn(f"torch.compile: {type(err).__name__}: {str(err).strip().splitlines()[0]}. Training goes on without it", stacklevel=2)
     trunk.opt.zero_grad(set_to_none=True); trunk.back(state)
-    return trunk.call
+    trunk.call = trunk.model
+    return call
 
 def _seconds(trunk, n):
     "Seconds for one forward and backward pass, over `n` of them."

@@ -10,3 +10,21 @@ def shared_data():
     path = root.parent/"shared"/"data"
     if not path.is_dir(): pytest.skip(f"the shared data folder is not at {path}: this check needs real runs or text")
     return path
+
+
+@pytest.fixture(scope="session")
+def plan():
+    "Nine runs of three trunks."
+    from flops_fit.planner import plan_sweep
+    from models import BUDGETS, RECIPE, SIZES, xor_task
+    return plan_sweep(xor_task(), compute_budgets=BUDGETS, sizes=SIZES, recipe=RECIPE)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(plan, tmp_path_factory):
+    "What comes of `plan` when nothing goes wrong: {experiment_id: (status, loss)}."
+    from flops_fit.sweep import TrainingRunner
+    from models import outcome, xor_task
+    runs = TrainingRunner(output_dir=tmp_path_factory.mktemp("u")/"s", progress=False).run_sweep(plan, xor_task())
+    assert {r.status for r in runs} == {"completed"}
+    return outcome(runs)

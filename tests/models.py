@@ -34,3 +34,13 @@ SIZES = [8, 16, 32]
 
 
 def xor_task(**kw): return make_task(Net, "width", dataset=xor_data(), loss_fn=F.cross_entropy, eval_tokens=400, **kw)
+
+
+def outcome(runs): return {r.experiment_id: (r.status, r.final_loss) for r in runs}
+
+
+def sweep(path, plan):
+    "A sweep in a process of its own."
+    from flops_fit.sweep import TrainingRunner
+    torch.set_num_threads(1)
+    TrainingRunner(output_dir=path, progress=False, save_every=.05).run_sweep(plan, xor_task())

@@ -35,7 +35,7 @@ def run_demo(
     "The sweep, its fit, its pictures under `plots/`."
     task = demo_task()
     plan = demo_plan(task)
-    with device_executor(workers) as executor:
+    with device_executor(workers, plan) as executor:
         runs = TrainingRunner(output_dir=output_dir, executor=executor, progress=progress).run_sweep(plan, task)
     result = Result.from_sweep(plan, runs, output_dir, task, progress=progress)
     result.plot()
