@@ -143,3 +143,11 @@ def test_coupled_with_few_runs(n):
     best = fit.optimum(1e22)
     assert all(np.isfinite(v) for v in best.values())
     if n < 12: assert "few_runs" in {w.code for w in fit.warnings}
+
+
+def test_penalty_of_the_optimum_is_nothing_and_grows_less_sure_beyond_the_runs():
+    fit = fit_parametric(*runs(bent), law="coupled")
+    near, far = fit.penalty(1e21, [1, 2, 4]), fit.penalty(1e24, [1, 2, 4])
+    for p in (near, far): assert p.penalty[0] == p.penalty_lower[0] == p.penalty_upper[0] == 0 and (np.diff(p.penalty) > 0).all()
+    wide = lambda p: np.log(p.penalty_upper/np.where(p.penalty_lower > 0, p.penalty_lower, 1))[1:]
+    assert (wide(far) > 2*wide(near)).all() and wide(far)[0] > wide(far)[1]        # the form's error in N* weighs more on a near miss
