@@ -74,8 +74,9 @@ def spread(
 ): # h's standard error, shape (...)
     "Standard error of h(theta) by central differences along each column of the root"
     eps = 1e-3/np.maximum(1, np.abs(root).max(0)/.3)   # no step so long that the law bends
-    steps = (root*eps).T
-    out = np.asarray(h(np.concatenate([theta + steps, theta - steps])), float)
+    with np.errstate(invalid="ignore"):                # a root that is not finite, where runs are too few, gives NaN
+        steps = (root*eps).T
+        out = np.asarray(h(np.concatenate([theta + steps, theta - steps])), float)
     up, down = out[:len(steps)], out[len(steps):]
     return np.sqrt(np.square((up - down)/(2*eps.reshape(-1, *[1]*(out.ndim - 1)))).sum(0))
 
