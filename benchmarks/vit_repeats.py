@@ -1,8 +1,8 @@
 """What a repeated image is worth: vision transformers on 500 to 50,000 images of CIFAR-10, for a fraction of an epoch to 30 epochs,
 as the images are and augmented (moved and mirrored).
 
-Trains the runs (a few minutes on two cores), unless they are in the table already, then fits the plain and the data-constrained law on
-a part of them and predicts the rest.
+Trains the runs (a few minutes on two cores), unless they are in the table already, then fits four laws on a part of them and predicts
+the rest: Chinchilla's, the coupled one, and each with repeats discounted.
 
     python benchmarks/vit_repeats.py [--data ../shared/data/cifar10] [--output-dir outputs/vit_repeats] [--table benchmarks/results/vit_repeats.csv]
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from flops_fit.fitter import fit_parametric
+from flops_fit.repeats import fit_repeats
 
 HERE = Path(__file__).resolve().parent
 WIDTHS = [8, 16, 32]
@@ -41,6 +42,13 @@ def train(root, output_dir, workers):
     return pd.DataFrame(rows)
 
 
+def laws(df):
+    "The four laws, fitted to these runs."
+    coupled = fit_parametric(df.num_params, df.num_tokens, df.loss, law="coupled", compute=df.flops, groups=df.trunk)
+    constrained = fit_parametric(df.num_params, df.num_tokens, df.loss, law="data_constrained", compute=df.flops, unique_tokens=df.unique_tokens)
+    return dict(chinchilla=coupled.plain, data_constrained=constrained, coupled=coupled, repeats=fit_repeats(coupled, df.unique_tokens))
+
+
 def held_out_errors(df):
     "Errors in log of runs that the fit did not see, by law and by how they were left out."
     df, rows = df.reset_index(drop=True), []
@@ -48,12 +56,8 @@ def held_out_errors(df):
     splits += [("one width and set of images, from the others", (df.d_model == w) & (df.unique_tokens == u)) for w, u in df.groupby(["d_model", "unique_tokens"]).groups]
     for how, out in splits:
         a, b = df[~out], df[out]
-        for law in ("chinchilla", "data_constrained"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                needs = law == "data_constrained"
-                fit = fit_parametric(a.num_params, a.num_tokens, a.loss, law=law, unique_tokens=a.unique_tokens if needs else None)
-            p = fit.predict(b.num_params.values, b.num_tokens.values, unique_tokens=b.unique_tokens.values) if needs else fit.predict(b.num_params.values, b.num_tokens.values)
+        for law, fit in laws(a).items():
+            p = fit.predict(b.num_params.values, b.num_tokens.values, unique_tokens=b.unique_tokens.values if fit.law.needs_unique else None)
             rows += [dict(how=how, law=law, d_model=r.d_model, unique_tokens=r.unique_tokens, num_tokens=r.num_tokens, epochs=r.epochs, error=np.log(q/r.loss)) for q, r in zip(p, b.itertuples())]
     return pd.DataFrame(rows)
 
@@ -70,13 +74,16 @@ def main():
         train(args.data, args.output_dir, args.workers).round(6).to_csv(args.table, index=False)
     df = pd.read_csv(args.table)
     rms = lambda x: np.sqrt(np.mean(x**2))
-    for augmented, runs in df[df.status == "completed"].groupby("augmented"):
-        e = held_out_errors(runs)
+    df = df[df.status == "completed"]
+    # a run that does worse than a shorter one of its trunk is past the point where anyone would stop, and no law of these forms follows a loss that rises
+    rising = df.sort_values("num_tokens").groupby(["augmented", "trunk"]).loss.transform(lambda l: l > l.cummin()).reindex(df.index)
+    for name, runs in {"as they are": df[~df.augmented], "as they are, until the loss rises": df[~df.augmented & ~rising], "augmented": df[df.augmented]}.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            e, fit = held_out_errors(runs), laws(runs)["repeats"]
         e["repeated"] = np.where(e.epochs > 4, "over 4 epochs", "up to 4 epochs")
-        fit = fit_parametric(runs.num_params, runs.num_tokens, runs.loss, law="data_constrained", unique_tokens=runs.unique_tokens)
-        print(f"\n{'augmented' if augmented else 'as they are'}: {len(runs)} runs of {runs.epochs.min():.2g} to {runs.epochs.max():.0f} epochs, R_D = {fit.params['R_D']:.3g}; RMS error in log of runs left out:")
-        print(e.pivot_table(index=["how", "repeated"], columns="law", values="error", aggfunc=rms, margins=True, margins_name="all").drop(columns="all").round(4).to_string())
-
+        print(f"\n{name}: {len(runs)} runs of {runs.epochs.min():.2g} to {runs.epochs.max():.0f} epochs, R_D = {fit.params['R_D']:.3g}; RMS error in log of runs left out:")
+        print(e.pivot_table(index=["how", "repeated"], columns="law", values="error", aggfunc=rms, margins=True, margins_name="all").drop(columns="all")[[*laws(runs)]].round(4).to_string())
 
 
 if __name__ == "__main__": main()

@@ -6,15 +6,16 @@
 __all__ = ['ScalingAnalysis']
 
 # %% ../nbs/05c_analysis.ipynb #84d74c56
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from .laws import FitError
+from .laws import DATA_CONSTRAINED, REPEATS, FitError
 from .intervals import quantile
 from .lawfit import Answer, LawFit, _array
 from .fitter import PowerLawFit
+from .repeats import COUPLED_REPEATS
 from .diagnostics import between, disagreements, flop, human, next_step, parabola_bias
 
 # %% ../nbs/05c_analysis.ipynb #5f4eb500
@@ -31,7 +32,7 @@ class ScalingAnalysis:
     envelope:object=None         # approach 1: an `EnvelopeFit`
     optimal_points:pd.DataFrame=None # compute_budget, num_params, num_tokens, loss, source: minima of the isoFLOP curves, else the best run of each budget
     flops_factor:float=6.        # k in C = k·N·D
-    as_new:float=1.              # looks at each token that count as new, where `law` is one that knows no repeats
+    as_new:float=1.              # looks at each token that count as new to a law that knows no repeats: as many as the runs had
     held_out:pd.DataFrame=field(default_factory=pd.DataFrame) # error in predicting the largest runs from the others, a row a law
     unfinished:int=0             # runs that did not complete, and were left out
     skipped:dict=field(default_factory=dict) # approach -> why it could not be made
@@ -145,26 +146,36 @@ def _unique(self:ScalingAnalysis, unique_tokens):
 
 @patch
 def _told(self:ScalingAnalysis, law, U):
-    "Of U unique tokens, how many to tell `law`: one that knows no repeats was fitted to `as_new` looks as if they were new"
-    return U if U is None or law.law.needs_unique else self.as_new*U
+    "The law and the number of tokens that stand for `law` and U unique tokens: one that knows no repeats takes the first `as_new` looks as new, and those after it as was found for text, give or take a factor of e"
+    if U is None or law.law.needs_unique: return law, U
+    theta = np.r_[law.theta, np.log([REPEATS["R_D"]/self.as_new, REPEATS["R_N"]])]
+    p, r = law.root.shape
+    root = np.block([[law.root, np.zeros((p, 2))], [np.zeros((2, r)), np.eye(2)]])
+    return replace(law, law=COUPLED_REPEATS if "g" in law.params else DATA_CONSTRAINED, theta=theta, root=root), self.as_new*U
 
 @patch(as_prop=True)
 def _repeating(self:ScalingAnalysis):
     if self.law.law.needs_unique: return "repeats are worth what these runs say"
-    new = f"up to {human(self.as_new, 2)} looks are as good as new, as in these runs, and " if self.as_new > 1 else ""
-    return f"{new}{'further ones' if new else 'repeats'} are worth what was found for text (arXiv 2305.16264)"
+    new = f"the first {human(self.as_new, 2)} looks are as good as new, as in these runs, and " if self.as_new > 1 else ""
+    return f"{new}{'those after them' if new else 'repeats'} are worth what was found for text (arXiv 2305.16264)"
 
 @patch
 def _loss(self:ScalingAnalysis, N, D, unique_tokens="data", interval=None):
     "The loss `law` expects of N parameters and D tokens, as `LawFit.predict` gives it"
-    return self._need_law().predict(N, D, self._told(self.law, self._unique(unique_tokens)), interval)
+    law, told = self._told(self._need_law(), self._unique(unique_tokens))
+    out = law.predict(N, D, told, interval)
+    if law is self.law: return out
+    seen, fitted = np.asarray(D) <= told, self.law.predict(N, D, interval=interval)   # there it answers as it was fitted
+    if interval is None: return np.where(seen, fitted, out)[()]
+    out.loc[seen] = fitted.loc[seen]
+    return out
 
 @patch
 def _optimum(self:ScalingAnalysis, law, C, unique_tokens="data"):
     "`law.optimum(C)`, with data repeated where they do not suffice"
     best, U = law.optimum(C), self._unique(unique_tokens)
     if U is None: return best
-    told = self._told(law, U)
+    law, told = self._told(law, U)
     if np.any(over := best["optimal_tokens"] > told):
         few = law.optimum(C, unique_tokens=told)
         best = Answer({k: few[k] if np.ndim(C) == 0 else np.where(over, few[k], v) for k, v in best.items()})

@@ -62,7 +62,8 @@ def _limited(out):
     if out.law is None: return []
     best = out.predict(C := 10*out.max_compute)
     if not best.get("epochs", 0) > 1: return []
-    spent = [w for w in out.law.warnings_at(C, out._told(out.law, out.unique_tokens)) if w.code == "data_spent"]
+    law, U = out._told(out.law, out.unique_tokens)
+    spent = [w for w in law.warnings_at(C, U) if w.code == "data_spent"]
     return spent + [FitWarning("limited_data", f"There are {human(out.unique_tokens)} unique tokens, which the optimum at {flop(C)} FLOPs sees {human(best.epochs, 2)} times. Predictions allow for it: {out._repeating}.",
                        "Ask predict(C, unique_tokens=None) for endless fresh data, or name the tokens that there will be.")]
 
@@ -95,8 +96,7 @@ def _parametric(self:ScalingLawAnalyzer, out):
     if out.repeats is not None:
         out.law, why = choose_law(out.coupled, out.repeats, out.held_out)
         out.warnings.append(why)
-        most = float((r.num_tokens/U).max())
-        if out.law is out.coupled and most > 4: out.as_new = most
+        if out.law is out.coupled: out.as_new = float((r.num_tokens/U).max())
     out.warnings += out.law.warnings
 
 @patch

@@ -58,7 +58,7 @@ def test_many_repeats_ask_for_the_repeats_law(seed, one_U):
 def test_few_repeats_leave_the_coupled_law(seed):
     a = ScalingLawAnalyzer(runs(1.9, seed=seed)).analyze()
     assert a.law is a.coupled and a.repeats is not None and "costs next to nothing" in next(w.message for w in a.warnings if w.code == "repeated_data")
-    assert a.approaches().index[-1] == "coupled" and a.as_new == 1
+    assert a.approaches().index[-1] == "coupled" and a.as_new == pytest.approx(1.9)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -150,7 +150,12 @@ def test_repeats_that_looked_new_do_so_as_far_as_they_were_seen():
     assert a.law is a.coupled and a.as_new == pytest.approx(30)
     inside = a.predict(1e19)
     assert 1 < inside["epochs"] < 30 and inside["expected_loss"] == pytest.approx(a.predict(1e19, None)["expected_loss"])
-    assert a.predict(1e25)["expected_loss"] > a.predict(1e25, None)["expected_loss"]
+    far, e = a.predict(1e22), 30
+    looks = e + 15.387756*(1 - np.exp(-(far["epochs"] - e)/15.387756))         # those after the thirtieth as for text
+    assert far["epochs"] > 40 and a._loss(1e6, far["optimal_tokens"]) == pytest.approx(a.coupled.predict(1e6, looks*a.unique_tokens))
+    assert far["expected_loss"] > a.predict(1e22, None)["expected_loss"]
+    wide, known = (np.log(p["expected_loss_upper"]/p["expected_loss_lower"]) for p in (far, a.predict(1e22, None)))
+    assert wide > known                                                          # nobody has seen them
 
 
 def test_words_and_pictures_tell_of_repeats(tmp_path):
@@ -169,3 +174,11 @@ def test_a_repeats_law_is_saved_and_read():
     fit = fit_repeats(fit_parametric(t.num_params, t.num_tokens, t.loss, law="coupled"), t.unique_tokens)
     again = LawFit.from_dict(fit.to_dict(), law=COUPLED_REPEATS)
     assert again.predict(1e9, 1e11, 1e10) == pytest.approx(fit.predict(1e9, 1e11, 1e10)) and again.optimum(1e22, 1e10) == pytest.approx(fit.optimum(1e22, 1e10))
+
+
+def test_inside_the_runs_the_coupled_law_answers_as_it_was_fitted():
+    a = ScalingLawAnalyzer(runs(1.9, one_U=True)).analyze()
+    N, D = a.runs.num_params.to_numpy(), a.runs.num_tokens.to_numpy()
+    assert a.law is a.coupled and np.allclose(a._loss(N, D), a.coupled.predict(N, D))
+    pd.testing.assert_frame_equal(a._loss(N, D, interval="prediction"), a.coupled.predict(N, D, interval="prediction"))
+    assert a._loss(N[-1], 100*D.max()) > a.coupled.predict(N[-1], 100*D.max())
