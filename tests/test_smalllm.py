@@ -1,14 +1,12 @@
 "smalllm: a tokenizer that loses nothing, and a training run that stops, resumes and accumulates as it should."
 import csv, json, shutil
-from types import SimpleNamespace
 import pytest, torch
-from flops_fit.dataset import ContractError, wrap_dataset
+from flops_fit.dataset import ContractError
 from flops_fit.examples.generate import generate
-from flops_fit.examples.gpt import GPT, GPTConfig, gpt_loss_fn
-from flops_fit.examples.smalllm import AccumulatingTrunk, load_lm, train_lm, train_tokenizer
+from flops_fit.examples.gpt import GPT, GPTConfig
+from flops_fit.examples.smalllm import load_lm, train_lm, train_tokenizer
 from flops_fit.examples.tinystories import TinyStoriesDataset, load_tokenizer
 from flops_fit.recipe import Recipe
-from flops_fit.trainer import Trunk
 
 stories = [f"Once there was a {a} who saw a {b}.\n\"Hello, {b}!\" said the {a}." for a in ("cat", "dog", "girl", "boy") for b in ("tree", "bird", "ball", "moon")]*8
 config = GPTConfig.smalllm(vocab_size=256, d_model=32, num_layers=2, num_heads=2, max_seq_len=16)
@@ -82,20 +80,21 @@ def test_it_stops_when_the_held_out_loss_turns(data, tmp_path):
     assert not torch.equal(best.embed.weight, last.embed.weight)
 
 
-@pytest.mark.parametrize("micro_batch", [1, 3, 4])
-def test_a_batch_in_parts_is_the_batch(data, micro_batch):
-    task = SimpleNamespace(build=lambda size: GPT(config), train=wrap_dataset(data[0]), loss_fn=gpt_loss_fn)
-    e = SimpleNamespace(size_param_value=None, lr=.01, batch_size=8, seed=0, warmup_steps=2)
-    trunks = []
-    for cls in (Trunk, AccumulatingTrunk):
-        torch.manual_seed(0)
-        t = cls(task, e, recipe, torch.device("cpu"))
-        t.micro_batch = micro_batch
-        t.advance(4, 10, 4)
-        trunks.append(t)
-    a, b = trunks
-    assert abs(a.curve[-1][3] - b.curve[-1][3]) < 1e-5
-    for p, q in zip(a.model.parameters(), b.model.parameters()): torch.testing.assert_close(p, q, rtol=1e-3, atol=2e-5)
+@pytest.mark.parametrize("micro_batch", [1, 3])
+def test_a_batch_in_parts_is_the_batch(data, micro_batch, tmp_path, monkeypatch):
+    widest = []
+    forward = GPT.forward
+    monkeypatch.setattr(GPT, "forward", lambda self, x, *a, **k: (widest.append(len(x)) if self.training else None) or forward(self, x, *a, **k))
+    whole, parts = run(data, tmp_path/"a", evals=2), run(data, tmp_path/"b", evals=2, micro_batch=micro_batch)
+    assert widest[0] == 8 and max(widest[24:]) == micro_batch
+    for a, b in zip(whole.history, parts.history): assert a["train_loss"] == pytest.approx(b["train_loss"], abs=1e-3) and a["valid_loss"] == pytest.approx(b["valid_loss"], abs=1e-3)
+
+
+def test_the_other_micro_batch_may_go_on(data, tmp_path):
+    class Killed(Exception): pass
+    def kill(row): raise Killed
+    with pytest.raises(Killed): run(data, tmp_path/"lm", micro_batch=4, report=kill)
+    assert run(data, tmp_path/"lm", micro_batch=2).ended == "finished"
 
 
 def test_other_settings_in_the_same_folder_are_refused(data, tmp_path):
