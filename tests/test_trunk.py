@@ -1,15 +1,17 @@
-"Parts of a batch, memory that runs out, losses that go astray, second tries, and listeners."
+"Parts of a batch, memory that runs out, losses that go astray, second tries, compiling, GPUs as far as they can be pretended, and listeners."
+import sys
 from dataclasses import replace
 import pytest, torch, torch.nn.functional as F
 from flops_fit.contract import make_task
 from flops_fit.dataset import ContractError
-from flops_fit.evaluate import evaluate, is_out_of_memory
+from flops_fit.evaluate import PeakMemory, evaluate, is_out_of_memory
 from flops_fit.planner import plan_sweep
 from flops_fit.recipe import PowerRate, Recipe
 from flops_fit.store import RunStore
 from flops_fit.sweep import TrainingRunner, device_executor
 from flops_fit.trainer import Stopped, train_trunk
-from flops_fit.trunk import Trunk, astray
+import flops_fit.trunk as trunk_module
+from flops_fit.trunk import Trunk, _autocast, _peak, astray, compiled
 from models import BUDGETS, Net, RECIPE, SIZES, xor_data, xor_task
 
 
@@ -151,6 +153,70 @@ def test_checkpointing_changes_no_loss():
     es = plan_sweep(task, compute_budgets=[5e7], sizes=[8], recipe=Recipe(min_steps=5)).experiments
     a, b = (train_trunk(task, es, Recipe(min_steps=5, gradient_checkpointing=on))[0].final_loss for on in (False, True))
     assert a == pytest.approx(b, rel=1e-5)
+
+
+@pytest.fixture
+def traces(monkeypatch):
+    "torch.compile without a compiler behind it; one entry for each graph that it makes."
+    made, real = [], torch.compile
+    def backend(graph, inputs): made.append(graph); return graph.forward
+    monkeypatch.setattr(torch, "compile", lambda model: real(model, backend=backend))
+    yield made
+    torch.compiler.reset()
+
+
+def test_every_size_runs_compiled(traces):
+    """PyTorch keeps eight versions of a piece of code and runs the ninth as it is; each size is a version."""
+    plan, recipe = plan_sweep(xor_task(), compute_budgets=[2e5], sizes=list(range(4, 15)), recipe=replace(RECIPE, min_steps=5)), replace(RECIPE, compile=True)
+    for e in plan:
+        before = len(traces)
+        run, = train_trunk(xor_task(), [e], recipe)
+        assert len(traces) > before and run.final_loss == pytest.approx(train_trunk(xor_task(), [e], RECIPE)[0].final_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("plain, fast, keeps", [(1., .5, True), (1., 2., False), (.001, .0005, False)])
+def test_auto_keeps_what_is_faster(plain, fast, keeps, es, usual, traces, monkeypatch):
+    real, asked = trunk_module._seconds, []
+    def seconds(trunk, n): real(trunk, 1); asked.append(n); return plain if trunk.call is trunk.model else fast
+    monkeypatch.setattr(trunk_module, "_seconds", seconds)
+    t = Trunk(xor_task(), es[0], replace(RECIPE, compile="auto"), torch.device("cpu"))
+    assert (compiled(t, 500) is not t.model) == keeps and asked == ([10, 3, 10] if plain > .1 else [10])
+    asked.clear()
+    runs = train_trunk(xor_task(), es, replace(RECIPE, compile="auto"))
+    assert [r.final_loss for r in runs] == pytest.approx([r.final_loss for r in usual], rel=1e-5)      # the trial leaves no trace
+    assert asked.count(3) <= 1                                                                       # one trial a trunk, not one a branch
+
+
+def test_a_compiler_that_fails_is_done_without(es, usual, monkeypatch):
+    def broken(model):
+        def call(x): raise RuntimeError("no C++ compiler found\nat all")
+        return call
+    monkeypatch.setattr(torch, "compile", broken); monkeypatch.setattr(trunk_module, "_seconds", lambda trunk, n: trunk.gradient(*trunk.feed(0)) and 1.)
+    with pytest.warns(UserWarning, match="no C.. compiler found. Training goes on without"): runs = train_trunk(xor_task(), es, replace(RECIPE, compile="auto"))
+    assert [r.final_loss for r in runs] == [r.final_loss for r in usual]
+    assert {r.status for r in train_trunk(xor_task(), es, replace(RECIPE, compile=True))} == {"failed"} # what was asked for outright is not replaced in silence
+
+
+def test_what_a_gpu_can_do_is_asked_of_that_gpu(monkeypatch):
+    cuda = torch.device("cuda")
+    for major, low in ((7, False), (8, True), (9, True)):                                             # T4 and V100 emulate bfloat16, slowly
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda d: type("P", (), dict(major=major)))
+        assert (_autocast("auto", cuda) is not _autocast("float32", cuda)) == low
+    for name, peak in (("NVIDIA L4", 1.21e14), ("NVIDIA L40S", 3.62e14), ("NVIDIA H100 80GB HBM3", 9.9e14), ("Tesla T4", 6.5e13), ("Quadro 7", None)):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda d: name)
+        assert _peak(cuda) == peak
+    assert _peak(torch.device("cpu")) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's high-water mark is Linux's")
+def test_peak_memory_is_that_of_the_run(es, usual):
+    assert all(50e6 < r.peak_memory < 100e9 for r in usual)
+    hungry = xor_task()
+    hungry.loss_fn = lambda outputs, targets: F.cross_entropy(outputs, targets) + 0*torch.ones(25_000_000).sum() # 100 MB a step, given back
+    more, = train_trunk(hungry, es[:1], replace(RECIPE, eval_tokens=10))
+    after, = train_trunk(xor_task(), es[:1], RECIPE)
+    assert more.peak_memory - after.peak_memory > 50e6
+    assert PeakMemory("meta").read() is None
 
 
 def test_listeners_hear_and_cannot_harm(es, usual):
