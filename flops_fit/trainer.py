@@ -118,7 +118,7 @@ class _Watch:
     def __init__(self, trunk, each, folder, save_every, should_stop, tell):
         self.t, self.each, self.folder, self.save_every, self.should_stop, self.tell = trunk, each, folder, save_every, should_stop, tell
         self.e, self.cooling, self.saved = None, False, time.monotonic() # what is in training, and is it past its fork?
-        self.cut_short = None # id of the experiment whose cooldown is on disk
+        self.writable, self.cut_short = True, None # can checkpoints be written; id of the experiment whose cooldown is on disk
         if folder is not None:
             trunk.load(folder/"trunk")
             self.cut_short = (load_checkpoint(folder/"branch")[0] or {}).get("experiment")
@@ -137,7 +137,9 @@ class _Watch:
     def save(self):
         "A checkpoint that cannot be written costs a resume, not the run."
         try: self.t.save(self.folder/("branch" if self.cooling else "trunk"), experiment=self.e.experiment_id)
-        except OSError as err: warnings.warn(f"no checkpoint at step {self.t.step} of {self.e.num_steps}: {err}. Training goes on", stacklevel=2)
+        except OSError as err:
+            if self.writable: warnings.warn(f"no checkpoint at step {self.t.step} of {self.e.num_steps}: {err}. Training goes on", stacklevel=2) # once a trunk is enough
+            self.writable = False
         self.saved = time.monotonic()
 
     def __call__(self, t):

@@ -149,8 +149,20 @@ class Share:
 def test_a_checkpoint_that_cannot_be_written_costs_a_warning(plan, undisturbed, tmp_path):
     es = next(iter(plan.trunks.values()))
     (tmp_path/"file").write_text("in the way")
-    with pytest.warns(UserWarning, match="no checkpoint"): runs = train_trunk(xor_task(), es, RECIPE, folder=tmp_path/"file"/"c", save_every=.01)
+    with pytest.warns(UserWarning, match="no checkpoint") as heard: runs = train_trunk(xor_task(), es, RECIPE, folder=tmp_path/"file"/"c", save_every=.01)
+    assert len(heard) == 1
     assert all(undisturbed[k] == v for k, v in outcome(runs).items())
+
+
+def test_a_trunk_that_cannot_be_claimed_stops_no_other(plan, undisturbed, tmp_path, monkeypatch):
+    first, real = next(iter(plan.trunks)), os.open
+    def full(path, *a, **k):
+        if str(path).endswith(f"{first}.lock"): raise OSError(28, "No space left on device")
+        return real(path, *a, **k)
+    monkeypatch.setattr(os, "open", full)
+    runs = TrainingRunner(output_dir=tmp_path/"s", progress=False).run_sweep(plan, xor_task())
+    assert {r.trunk for r in runs if r.status == "failed"} == {first} and all("No space left" in r.error_message for r in runs if r.status == "failed")
+    assert {k: v for k, v in outcome(runs).items() if v[0] == "completed"} == {e.experiment_id: undisturbed[e.experiment_id] for e in plan if e.trunk != first}
 
 
 def test_a_full_disk_is_told_before_anything_is_trained(plan, disk, tmp_path):
