@@ -36,15 +36,17 @@ def _peak(device):
 def _settled(device, num_params, seed):
     "One thread for small models on a CPU, TF32 on a GPU, seeded, and everything put back afterwards."
     import torch
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    threads, precision = torch.get_num_threads(), None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         if device.type == "cpu" and num_params < 5_000_000: torch.set_num_threads(1)
-        if device.type == "cuda": torch.set_float32_matmul_precision("high")
+        if device.type == "cuda":
+            try: precision = torch.get_float32_matmul_precision(); torch.set_float32_matmul_precision("high")
+            except RuntimeError: pass # PyTorch refuses to say where its newer switch was used: then the choice was made
         torch.manual_seed(seed)
         try: yield
         finally:
             torch.set_num_threads(threads)
-            if device.type == "cuda": torch.set_float32_matmul_precision(precision)
+            if precision: torch.set_float32_matmul_precision(precision)
 
 # %% ../nbs/09d_trunk.ipynb #73021f3d
 class Stopped(Exception): "Training was asked to stop; its state is saved."

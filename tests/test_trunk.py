@@ -1,5 +1,6 @@
 "Parts of a batch, memory that runs out, losses that go astray, second tries, compiling, GPUs as far as they can be pretended, and listeners."
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 import pytest, torch, torch.nn.functional as F
 from flops_fit.contract import make_task
@@ -11,7 +12,7 @@ from flops_fit.store import RunStore
 from flops_fit.sweep import TrainingRunner, device_executor
 from flops_fit.trainer import Stopped, train_trunk
 import flops_fit.trunk as trunk_module
-from flops_fit.trunk import Trunk, _autocast, _peak, astray, compiled
+from flops_fit.trunk import Trunk, _autocast, _peak, _settled, astray, compiled
 from models import BUDGETS, Net, RECIPE, SIZES, xor_data, xor_task
 
 
@@ -206,6 +207,22 @@ def test_what_a_gpu_can_do_is_asked_of_that_gpu(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda d: name)
         assert _peak(cuda) == peak
     assert _peak(torch.device("cpu")) is None
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="this PyTorch has one switch for TF32")
+def test_whoever_chose_tf32_by_the_newer_switch_is_left_alone(es, usual, monkeypatch):
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
+    matmul, cuda = torch.backends.cuda.matmul, torch.device("cuda")
+    try:
+        torch.set_float32_matmul_precision("highest")
+        with _settled(cuda, 10**9, 0): assert torch.get_float32_matmul_precision() == "high" and matmul.fp32_precision == "tf32"
+        assert torch.get_float32_matmul_precision() == "highest"
+        matmul.fp32_precision = "tf32"
+        with pytest.raises(RuntimeError): torch.get_float32_matmul_precision()
+        with _settled(cuda, 10**9, 0): assert matmul.fp32_precision == "tf32"
+        assert matmul.fp32_precision == "tf32"
+        assert train_trunk(xor_task(), es[:1], RECIPE)[0].final_loss == usual[0].final_loss
+    finally: torch.set_float32_matmul_precision("highest")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's high-water mark is Linux's")
