@@ -1,5 +1,5 @@
 "The console commands, as they are typed."
-import os, subprocess, sys
+import json, os, subprocess, sys
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from flops_fit.cli import main
@@ -16,15 +16,18 @@ def say(capsys, line):
 
 def test_the_stages_chain_on_one_folder(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path); monkeypatch.syspath_prepend(str(HERE))
-    (tmp_path/"mine.py").write_text("import torch\nfrom models import Net, xor_data\nclass Data(torch.utils.data.TensorDataset):\n    def __init__(self): super().__init__(*xor_data())\nloss = torch.nn.functional.cross_entropy\n")
-    status, out, _ = say(capsys, "plan --model mine:Net --size-param width --data mine:Data --loss mine:loss --budgets 1e6 3e6 1e7 --sizes 8 12 16 --output-dir s")
+    (tmp_path/"mine.py").write_text("import torch\nfrom models import Net, xor_data\nclass Data(torch.utils.data.TensorDataset):\n    def __init__(self): super().__init__(*xor_data())\nloss = torch.nn.functional.cross_entropy\ndef right(o, t): return (o.argmax(-1) == t).float().mean()\n")
+    status, out, _ = say(capsys, "plan --model mine:Net --size-param width --data mine:Data --loss mine:loss --metrics accuracy=mine:right --budgets 1e6 3e6 1e7 --sizes 8 12 16 --output-dir s")
     assert status == 0 and "flops-fit train" in out and (tmp_path/"s"/"plan.json").exists()
     status, out, _ = say(capsys, "train --workers 1 --output-dir s")
     assert status == 0 and "completed" in out
+    assert all(.3 < r["metrics"]["accuracy"] <= 1 for r in json.loads((tmp_path/"s"/"results.json").read_text()))
     status, out, _ = say(capsys, "fit --output-dir s")
     assert status == 0 and "N*" in out and "next:" in out
     status, out, _ = say(capsys, "predict --budgets 1e8 3e8 --output-dir s")
-    assert status == 0 and len([l for l in out.splitlines() if l.startswith("|")]) == 4
+    assert status == 0 and len([l for l in out.splitlines() if l.startswith("|")]) == 4 and "Epochs" in out
+    status, out, _ = say(capsys, "predict --budgets 1e8 3e8 --output-dir s --unique-tokens none")
+    assert status == 0 and "Epochs" not in out
     status, out, _ = say(capsys, "plot --output-dir s")
     assert status == 0 and (tmp_path/"s"/"plots"/"isoflops.png").exists()
 
@@ -53,6 +56,12 @@ def test_mistakes_end_in_one_message(line, says, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("budget", ["-1e9", "nan", "lots"])
 def test_budgets_that_are_no_budgets(budget, capsys):
     with pytest.raises(SystemExit) as e: main(["plan", "--budgets", budget])
+    assert e.value.code == 2
+
+
+@pytest.mark.parametrize("line", ["predict --budgets 1e9 --unique-tokens few", "predict --budgets 1e9 --unique-tokens -3", "plan --budgets 1e9 --metrics accuracy", "fit --columns loss="])
+def test_options_that_mean_nothing(line, capsys):
+    with pytest.raises(SystemExit) as e: main(line.split())
     assert e.value.code == 2
 
 

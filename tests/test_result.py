@@ -98,6 +98,24 @@ def test_train_gives_the_model_and_keeps_it(swept, monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
 
 
+def test_other_measures_are_kept_in_every_table(tmp_path):
+    from flops_fit.planner import plan_sweep
+    from flops_fit.sweep import TrainingRunner
+    right = lambda o, t: (o.argmax(-1) == t).float().mean()
+    plan = plan_sweep(xor_task(), compute_budgets=BUDGETS[:1], sizes=SIZES[:2], recipe=RECIPE)
+    rows = TrainingRunner(output_dir=tmp_path/"m", progress=False).run_sweep_from_plan(plan, Net, dataset=xor_data(), loss_fn=F.cross_entropy, metrics=dict(accuracy=right))
+    kept = [r["metrics"]["accuracy"] for r in json.loads((tmp_path/"m"/"results.json").read_text())]
+    assert [r["metrics"]["accuracy"] for r in rows] == kept == Result.load(tmp_path/"m").to_dataframe().accuracy.tolist() and all(.3 < a <= 1 for a in kept)
+
+
+def test_limited_data_in_what_a_result_answers(swept):
+    ours, fresh = swept.predict(1e9), swept.predict(1e9, unique_tokens=None)
+    assert ours["unique_tokens"] == swept.runs[0].unique_tokens and ours["epochs"] > 1 and ours["expected_loss"] > fresh["expected_loss"]
+    assert "Epochs" in swept.chinchilla_table([1e9]) and "Epochs" not in swept.chinchilla_table([1e9], unique_tokens=None)
+    v = swept.verify(1.2e7).table.iloc[0]
+    assert v.predicted == pytest.approx(swept.analysis._loss(v.num_params, v.num_tokens, ours["unique_tokens"]))
+
+
 def test_refusals(swept, tmp_path):
     with pytest.raises(ContractError, match="beyond the sweep"): swept.verify(BUDGETS[0])
     with pytest.raises(ContractError, match="task"): Result.load(swept.output_dir).verify(1e8)

@@ -34,6 +34,13 @@ def test_held_out_loss_wins_over_training_loss():
     assert read_runs([dict(N=1, D=1, train_loss=1., final_loss=2.)]).loss.tolist() == [2.]
 
 
+def test_other_measures_become_columns():
+    rows = [dict(N=1e8, D=1e9, loss=3., metrics=dict(accuracy=.5, flops=1.)), dict(N=2e8, D=1e9, loss=2.9, metrics=None), dict(N=4e8, D=1e9, loss=2.8, metrics=dict(accuracy=.6))]
+    got = read_runs(rows)
+    assert got.accuracy[[0, 2]].tolist() == [.5, .6] and np.isnan(got.accuracy[1]) and got["metrics.flops"][0] == 1 and got.flops[0] == 6e17
+    assert "accuracy" not in read_runs(rows[1:2]) and read_runs(rows[2:]).accuracy.tolist() == [.6]
+
+
 def test_columns_given_by_hand():
     got = read_runs(pd.DataFrame({"a": [1e8], "b": [1e9], "c4": [3.], "loss": [9.]}), columns=dict(num_params="a", num_tokens="b", loss="c4"))
     assert got.loss.tolist() == [3.]
