@@ -43,4 +43,4 @@ def sweep(path, plan):
     "A sweep in a process of its own."
     from flops_fit.sweep import TrainingRunner
     torch.set_num_threads(1)
-    TrainingRunner(output_dir=path, progress=False, save_every=.05).run_sweep(plan, xor_task())
+    TrainingRunner(output_dir=path, progress=False, save_every=.02).run_sweep(plan, xor_task())
