@@ -221,6 +221,7 @@ def _end(self:TrainingRunner, es, shown, outcome):
         done, why = self.store.finished(), "the worker was lost: " if self.executor is not None else ""
         runs = [Run.of(e, status="failed", error_message=why + "".join(traceback.format_exception(err)), timestamp=datetime.now(timezone.utc).isoformat(timespec="seconds"))
                 for e in es if e.experiment_id not in done]
+    runs = runs if isinstance(runs, list) else [] # an engine that was told to stop may give anything
     self._keep(runs)
     shown.failed |= {r.experiment_id for r in runs if r.status == "failed"}
     shown.collect_failed(es)
