@@ -89,7 +89,7 @@ def _train_payload(task, payload, path, trunk, device):
     experiments, recipe, settings = cloudpickle.loads(payload)
     return _train_into(RunStore(path), trunk, _unpacked[key], experiments, recipe, device, **settings)
 
-def _train_into(store, trunk, task, experiments, recipe, device, should_stop, save_every=30., on_step=()):
+def _train_into(store, trunk, task, experiments, recipe, device, should_stop, save_every=30., on_step=(), weights=False):
     "Claim a trunk, train what is missing of it and write each run as it ends. Gives the runs that could not be written: none, but on a full disk."
     from flops_fit.trainer import Stopped, train_trunk
     unwritten = []
@@ -107,7 +107,9 @@ def _train_into(store, trunk, task, experiments, recipe, device, should_stop, sa
             except OSError: pass
             try: store.save_run(run)
             except OSError: unwritten.append(run)
-        try: train_trunk(task, todo, recipe, device, done=keep, each=each, on_step=on_step, folder=store.path/"checkpoints"/f"trunk-{trunk}", save_every=save_every, should_stop=should_stop)
+        longest = max(todo, key=lambda e: e.num_steps).experiment_id
+        try: train_trunk(task, todo, recipe, device, done=keep, each=each, on_step=on_step, folder=store.path/"checkpoints"/f"trunk-{trunk}", save_every=save_every, should_stop=should_stop,
+                         keep=store.path/"weights"/longest if weights else None)
         except Stopped: pass
     return unwritten
 
@@ -121,6 +123,7 @@ class TrainingRunner:
     device: str = None # of each worker; default: a GPU if there is one
     progress: bool = True # show how far it is
     save_every: float = 30. # seconds between checkpoints
+    weights: bool = False # keep the final weights of each trunk's longest run, in `weights/<experiment_id>`, for `load_checkpoint`
     on_step: object = () # a function, or a list of them, called where a run is trained with a `Step` about a hundred times a run
 
     def __post_init__(self):
@@ -231,7 +234,7 @@ def _here(self:TrainingRunner, plan, task, todo, shown, stopping):
     with shown.ticking():
         for trunk, es in todo.items():
             if stopping(): return
-            self._end(es, shown, lambda: _train_into(self.store, trunk, task, es, plan.recipe, self.device, stopping, self.save_every, self.on_step))
+            self._end(es, shown, lambda: _train_into(self.store, trunk, task, es, plan.recipe, self.device, stopping, self.save_every, self.on_step, self.weights))
 
 @patch
 def _through(self:TrainingRunner, plan, task, todo, shown, stopping):
@@ -239,7 +242,7 @@ def _through(self:TrainingRunner, plan, task, todo, shown, stopping):
     import cloudpickle
     futures, packed = {}, cloudpickle.dumps(task)
     for trunk, es in todo.items():
-        payload = cloudpickle.dumps((es, plan.recipe, dict(should_stop=stopping, save_every=self.save_every, on_step=self.on_step)))
+        payload = cloudpickle.dumps((es, plan.recipe, dict(should_stop=stopping, save_every=self.save_every, on_step=self.on_step, weights=self.weights)))
         futures[trunk] = self.executor.submit(_train_payload, packed, payload, str(self.store.path.resolve()), trunk, self.device)
     waiting = dict(futures)
     while waiting:

@@ -54,6 +54,18 @@ def test_a_second_start_trains_nothing(plan, tmp_path, monkeypatch):
     assert json.loads((tmp_path/"s"/"results.json").read_text())[0]["experiment_id"] == first[0].experiment_id
 
 
+def test_weights_are_kept_where_they_are_asked_for(plan, tmp_path):
+    from flops_fit.evaluate import evaluate
+    from flops_fit.store import load_checkpoint
+    runs = {r.experiment_id: r for r in TrainingRunner(output_dir=tmp_path/"s", progress=False, weights=True).run_sweep(plan, xor_task())}
+    assert {f.name for f in (tmp_path/"s"/"weights").iterdir()} == {es[-1].experiment_id for es in plan.trunks.values()}
+    for f in (tmp_path/"s"/"weights").iterdir():
+        run, task = runs[f.name], xor_task()
+        model = task.build(run.size_param_value)
+        load_checkpoint(f, model)
+        assert evaluate(model, task.held_out, task.loss_fn, RECIPE.eval_tokens)[0] == run.final_loss
+
+
 def test_streams_train_and_branch(plan):
     class Flow(torch.utils.data.IterableDataset):
         def __iter__(self): yield from zip(*xor_data())
