@@ -84,7 +84,7 @@ def _plan_warnings(plan):
     many = [e for e in plan.experiments if (e.epochs or 0) > 4]
     some = [e for e in plan.experiments if 1 < (e.epochs or 0) <= 4]
     if many: out.append(FitWarning("repeats_many", f"{len(many)} of {len(plan)} runs see their data more than four times (up to {most:.1f} epochs).",
-                                   "Add data, or fit with the data-constrained law."))
+                                   "Add data; where repeats cost something the fit will discount them."))
     elif some: out.append(FitWarning("repeats", f"{len(some)} of {len(plan)} runs repeat their data (up to {most:.1f} epochs).", "Up to four epochs cost little; add data to be safe."))
     for c in plan.compute_budgets:
         sizes = {e.size_param_value for e in plan.experiments if e.compute_budget == c}
