@@ -9,11 +9,10 @@ __all__ = ['train_trunk', 'Step']
 import math, time, traceback, warnings
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from .evaluate import PeakMemory, evaluate, free_memory, measure
+from .evaluate import PeakMemory, free_memory, measure
 from .experiments import Run
-from .feed import Feed
 from .store import load_checkpoint, save_checkpoint
-from .trunk import Diverged, Stopped, Trunk, compiled, make_optimizer, pick_device, _peak, _settled
+from .trunk import Diverged, Stopped, Trunk, compiled, pick_device, _peak, _settled
 
 # %% ../nbs/10_trainer.ipynb #c1ac6099
 def train_trunk(
