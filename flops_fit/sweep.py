@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from fastcore.basics import patch
 from .contract import ContractError, check_task, make_task
-from .experiments import Run, SweepPlan
+from .experiments import Run, RunTable, SweepPlan
 from .progress import SweepProgress
 from .store import RunStore
 
@@ -135,7 +135,7 @@ class TrainingRunner:
     def run_sweep(self,
         plan:SweepPlan, # what to run
         task=None, # model, data and loss, as from `make_task`; not needed with mode="mock"
-    )->list: # of `Run`, in the order of the plan
+    )->RunTable: # a list of `Run`, in the order of the plan
         "Make every run of the plan that the folder lacks. Raises `ContractError` before anything is written if something cannot work."
         if not plan.experiments: raise ContractError("plan", "one run or more", "none", "plan with more or larger budgets")
         if self.mode == "local": self._check(plan, task)
@@ -150,7 +150,7 @@ class TrainingRunner:
             else: self._train(plan, task, shown)
         self._keep(list(self.unwritten.values())) # there may be room again
         runs = {**self.store.runs(), **self.unwritten}
-        out = [runs.get(e.experiment_id) or Run.of(e, status="skipped", error_message="the sweep was stopped before this run") for e in plan.experiments]
+        out = RunTable([runs.get(e.experiment_id) or Run.of(e, status="skipped", error_message="the sweep was stopped before this run") for e in plan.experiments])
         try: self.store.save_results(out)
         except OSError as err: warnings.warn(f"results.json could not be written: {err}", stacklevel=2)
         if self.unwritten: warnings.warn(f"{len(self.unwritten)} of {len(out)} runs could not be written to {self.store.path}: they are in the list this gives and nowhere else. Make room and run the sweep again from this runner", stacklevel=2)
