@@ -31,11 +31,11 @@ def _task(spec, data=True):
     return make_task(model, spec["size_param"], spec["model_kwargs"], _load(spec["data"])(**spec["data_kwargs"]), _load(spec["loss"]), held,
                      metrics={name: _load(fn) for name, fn in spec.get("metrics", {}).items()})
 
-def _workers(n):
-    "An executor of n processes; None, which trains here, for one."
+def _workers(n, plan):
+    "An executor of n processes, or as many as suit the machine and the plan for 0; None, which trains here, for one."
     import contextlib
     from flops_fit.sweep import device_executor
-    return contextlib.nullcontext() if n == 1 else device_executor(n or None)
+    return contextlib.nullcontext() if n == 1 else device_executor(n or None, plan)
 
 # %% ../nbs/16_cli.ipynb #1d64058f
 def demo(args):
@@ -69,7 +69,7 @@ def train(args):
     made = SweepPlan.load(Path(args.output_dir)/"plan.json")
     if args.mock: runs = TrainingRunner("mock", args.output_dir).run_sweep(made)
     else:
-        with _workers(args.workers) as executor: runs = TrainingRunner("local", args.output_dir, executor, args.device).run_sweep(made, _task(_spec(args)))
+        with _workers(args.workers, made) as executor: runs = TrainingRunner("local", args.output_dir, executor, args.device).run_sweep(made, _task(_spec(args)))
     count = {s: sum(r.status == s for r in runs) for s in ("completed", "diverged", "failed", "skipped")}
     print(", ".join(f"{n} {s}" for s, n in count.items() if n) + (", SIMULATED" if args.mock else ""))
     for r in runs:

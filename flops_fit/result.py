@@ -194,7 +194,7 @@ def verify(self:Result,
         raise ContractError("compute_budget", f"more than the sweep's largest budget, {self.max_compute:.3g} FLOPs", repr(compute_budget), "verify beyond the sweep, for example at five times that")
     self._need_task("verify")
     plan = self.plan_at(compute_budget, (1.,) if neighbours is None else (1., 1/neighbours, neighbours))
-    runs = TrainingRunner("mock" if simulated else "local", self.output_dir/"verify"/f"{compute_budget:.3e}", **self._runner(plan)).run_sweep(plan, self.task)
+    runs = TrainingRunner("mock" if simulated else "local", self.output_dir/"verify"/f"{compute_budget:.3e}", weights=not simulated, **self._runner(plan)).run_sweep(plan, self.task)
     bad = [r for r in runs if r.status != "completed"]
     if bad: raise RuntimeError(f"verify: {len(bad)} of {len(runs)} runs did not complete; the first is {bad[0].status}:\n{bad[0].error_message}")
     p = self.analysis._loss([r.num_params for r in runs], [r.num_tokens for r in runs], runs[0].unique_tokens, interval="prediction")
@@ -213,25 +213,23 @@ def _runner(self:Result, plan):
 @patch
 def train(self:Result,
     compute_budget:float, # C, FLOPs
-    path=None, # folder for the weights; default: `models/` in the sweep's folder
+    path=None, # folder for the run and its weights; default: in `models/` of the sweep's folder
 ):
-    "Train the optimum at a budget, keep its checkpoint and give the model, in eval mode; trained before, it is only loaded. Raises `RuntimeError` when the run fails."
-    from flops_fit.trainer import pick_device, train_trunk
+    "Train the optimum at a budget, keep its weights and give the model, in eval mode; trained before, or by `verify`, it is only loaded. Raises `RuntimeError` when the run fails."
+    from flops_fit.sweep import TrainingRunner
+    from flops_fit.trainer import pick_device
     if self.simulated: raise ContractError("result.train", "a law from real runs", "simulated ones", "run the sweep with mode='local' first")
     self._need_task("train")
     plan = self.plan_at(compute_budget)
     e = plan.experiments[0]
     path = Path(path or self.output_dir/"models"/f"{compute_budget:.3e}")
-    weights, store = path/"weights", RunStore(path).prepare()
-    run = store.runs().get(e.experiment_id)
-    if run is None or run.status != "completed" or not weights.exists():
-        def keep(run, curve): store.save_run(run.__class__.from_dict({**run.to_dict(), "curve": store.save_curve(run.experiment_id, curve)}))
-        from flops_fit.progress import SweepProgress
-        plan.save(path/"plan.json")
-        with SweepProgress(plan, store, show=self.settings.get("progress", True)) as shown, shown.ticking():
-            each = lambda e, step, num_steps, loss: store.beat(e.trunk, experiment_id=e.experiment_id, step=step, num_steps=num_steps, loss=loss)
-            run, = train_trunk(self.task, [e], plan.recipe, self.settings.get("device"), done=keep, each=each, folder=path/"checkpoints"/e.trunk, keep=weights)
+    weights = path/"weights"/e.experiment_id
+    kept = next((w for w in (weights, self.output_dir/"verify"/f"{compute_budget:.3e}"/"weights"/e.experiment_id) if w.exists()), None)
+    if kept is None:
+        (path/"runs"/f"{e.experiment_id}.json").unlink(missing_ok=True) # a run whose weights are gone is made again
+        run, = TrainingRunner("local", path, weights=True, **self._runner(plan)).run_sweep(plan, self.task)
         if run.status != "completed": raise RuntimeError(f"train: the run is {run.status}:\n{run.error_message}")
+        kept = weights
     model = self.task.build(e.size_param_value)
-    load_checkpoint(weights, model)
+    load_checkpoint(kept, model)
     return model.to(pick_device(self.settings.get("device"))).eval()

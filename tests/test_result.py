@@ -1,5 +1,5 @@
 "Answers: from published runs, from folders, and checked beyond the sweep."
-import json
+import json, shutil
 import numpy as np, pandas as pd, pytest, torch
 from flops_fit.core import find_optimal
 from flops_fit.dataset import ContractError
@@ -87,15 +87,29 @@ def test_verify_sets_measured_beside_predicted_and_costs_once(swept, monkeypatch
 
 
 def test_train_gives_the_model_and_keeps_it(swept, monkeypatch):
-    model = swept.train(1.2e7)
+    model = swept.train(1.1e7)
     x, y = xor_data(500, seed=1)
     with torch.no_grad(): loss = float(F.cross_entropy(model(x), y))
     assert loss < .69 and not model.training
-    assert (swept.output_dir/"models"/"1.200e+07"/"weights"/"state.safetensors").exists()
+    kept, = (swept.output_dir/"models"/"1.100e+07"/"weights").iterdir()
+    assert (kept/"state.safetensors").exists()
+    import flops_fit.trainer
+    with monkeypatch.context() as m:
+        m.setattr(flops_fit.trainer, "train_trunk", lambda *a, **k: pytest.fail("trained again"))
+        again = swept.train(1.1e7)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
+    shutil.rmtree(kept) # weights that are gone are made again, and on a CPU they are the same
+    again = swept.train(1.1e7)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
+
+
+def test_what_verify_trained_is_not_trained_again(swept, monkeypatch):
+    measured = swept.verify(1.2e7).runs[0].final_loss
     import flops_fit.trainer
     monkeypatch.setattr(flops_fit.trainer, "train_trunk", lambda *a, **k: pytest.fail("trained again"))
-    again = swept.train(1.2e7)
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
+    from flops_fit.evaluate import evaluate
+    model = swept.train(1.2e7)
+    assert evaluate(model, swept.task.held_out, F.cross_entropy, swept.plan.recipe.eval_tokens)[0] == pytest.approx(measured, rel=1e-6)
 
 
 def test_other_measures_are_kept_in_every_table(tmp_path):
