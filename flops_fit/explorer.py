@@ -71,7 +71,7 @@ def simulated_mark(ax): ax.text(.5, .5, "SIMULATED", transform=ax.transAxes, ha=
 def png(fig):
     "The figure as PNG bytes"
     out = io.BytesIO()
-    fig.savefig(out, format="png")
+    fig.savefig(out, format="png", pil_kwargs=dict(compress_level=1)) # twice as fast, a few percent larger
     return out.getvalue()
 
 # %% ../nbs/14_explorer.ipynb #821bcdff

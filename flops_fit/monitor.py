@@ -7,26 +7,13 @@ __all__ = ['Monitor']
 
 # %% ../nbs/14d_monitor.ipynb #47c7e5f5
 import base64, threading, time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from html import escape
 from fastcore.basics import patch
 import ipywidgets as W, numpy as np, pandas as pd
-from .experiments import Run, SweepPlan
+from .experiments import Run, RunTable, SweepPlan, _html_table, _marked
 from .explorer import VERMILION, button, label, log_axis, panels, png, rank_colors
 from .progress import SweepProgress, _clock
-
-# %% ../nbs/14d_monitor.ipynb #204832c3
-class _Asked(Exception): "A stop was asked for"
-
-class _Engine:
-    "Hands orders to an executor (default: one thread here) until it is told to stop"
-    def __init__(self, inner=None): self.inner, self.own, self.asked = inner or ThreadPoolExecutor(1), inner is None, False
-    def submit(self, fn, *args):
-        if self.asked: raise _Asked
-        return self.inner.submit(lambda: True if self.asked else fn(*args)) if self.own else self.inner.submit(fn, *args)
-    def close(self):
-        if self.own: self.inner.shutdown()
 
 # %% ../nbs/14d_monitor.ipynb #e0800613
 class Monitor:
@@ -40,7 +27,7 @@ class Monitor:
         self.runner, self.store, self.task, self.every = runner, runner.store, task, every
         self.plan = plan or SweepPlan.load(self.store.path/"plan.json")
         self.progress = SweepProgress(self.plan, self.store, show=False)
-        self.thread, self.engine, self.error, self.handle = None, None, None, None
+        self.thread, self.asked, self.error, self.handle = None, False, None, None
         self.trails, self.curves, self.begun, self.first, self.spent = {}, {}, None, 0., 0.
         can = task is not None or runner.mode == "mock"
         self.go = button("Start or resume", "Train what the folder does not have yet; checkpoints are continued" if can else "This monitor has no task: it watches", self.start)
@@ -54,7 +41,7 @@ class Monitor:
     def start(self):
         "Train what the folder lacks, in the background; does nothing while that goes on"
         if self.running or self.go.disabled: return self
-        self.engine, self.error, self.begun = _Engine(self.runner.executor), None, time.monotonic()
+        self.asked, self.error, self.begun = False, None, time.monotonic()
         self.first = self.progress.work()[0]
         self.go.disabled, self.halt.disabled = True, False
         self.thread = threading.Thread(target=self._train, daemon=True)
@@ -63,15 +50,13 @@ class Monitor:
         return self
 
     def _train(self):
-        try: replace(self.runner, executor=self.engine, progress=False).run_sweep(self.plan, self.task)
-        except _Asked: pass
+        try: replace(self.runner, progress=False).run_sweep(self.plan, self.task)
         except Exception as e: self.error = e
-        finally:
-            self.engine.close()
-            self.spent, self.begun = self.spent + time.monotonic() - self.begun, None
+        finally: self.spent, self.begun = self.spent + time.monotonic() - self.begun, None
 
     def _look(self, thread):
         while thread.is_alive():
+            if self.asked: self._ask() # again: the sweep may not have been looking yet
             self.refresh()
             thread.join(self.every)
         self.go.disabled, self.halt.disabled = False, True
@@ -80,9 +65,12 @@ class Monitor:
     def stop(self):
         "Ask for a stop: what is in training saves a checkpoint first"
         if not self.running: return
-        self.engine.asked = True
-        self.halt.disabled = True
-        (self.store.path/"stop").touch()
+        self.asked = self.halt.disabled = True
+        self._ask()
+
+    def _ask(self):
+        try: (self.store.path/"stop").touch()
+        except OSError: pass # there is no folder yet
 
     def wait(self,
         seconds=None, # at most; default: until the end
@@ -101,7 +89,7 @@ class Monitor:
     def runs(self):
         "Every run of the plan as it stands, in the plan's order"
         got = self.store.runs() if self.store.path.exists() else {}
-        return [got.get(e.experiment_id) or Run.of(e, status="skipped", error_message="not made yet") for e in self.plan.experiments]
+        return RunTable(got.get(e.experiment_id) or Run.of(e, status="skipped", error_message="not made yet") for e in self.plan.experiments)
 
 # %% ../nbs/14d_monitor.ipynb #48d00b57
 @patch
@@ -173,14 +161,14 @@ def figure(self:Monitor):
 @patch
 def _repr_html_(self:Monitor):
     rows, head, share, simulated = self._rows()
-    body = "".join(f"<tr><td>{r.compute_budget:.3g}</td><td>{r.num_params:,}</td><td>{r.num_tokens:,}</td><td>{escape(r.status)}</td><td>{'' if np.isnan(r.loss) else f'{r.loss:.4f}'}</td>"
-                   f"<td>{'' if not r.seconds_left else _clock(r.seconds_left)}</td></tr>" for r in rows.itertuples())
+    table = _html_table(("C, FLOPs", "N, parameters", "D, tokens", "status", "loss", "time left"),
+                        [(f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}", _marked(r.status), "" if np.isnan(r.loss) else f"{r.loss:.4f}", _clock(r.seconds_left) if r.seconds_left else "") for r in rows.itertuples()])
     fig = self.figure()
     w, h = (int(v) for v in fig.get_size_inches()*fig.dpi)
     wrong = f'<p role="alert"><b>The sweep stopped:</b> {escape(str(self.error))}</p>' if self.error else ""
     return (f"<p>{'<b>SIMULATED</b> ' if simulated else ''}{head}</p><progress value='{share:.4f}' max='1' style='width:24em'></progress>{wrong}"
             f'<img alt="Loss curves of the sweep, and held-out losses by model size" width="{w}" height="{h}" style="max-width:100%;height:auto;background:white;display:block" src="data:image/png;base64,{base64.b64encode(png(fig)).decode()}">'
-            f"<details open><summary>{len(rows)} runs</summary><table><thead><tr><th>C (FLOPs)</th><th>N (parameters)</th><th>D (tokens)</th><th>status</th><th>loss</th><th>time left</th></tr></thead><tbody>{body}</tbody></table></details>")
+            f"<details open><summary>{len(rows)} runs</summary>{table}</details>")
 
 @patch
 def refresh(self:Monitor):

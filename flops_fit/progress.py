@@ -8,6 +8,7 @@ __all__ = ['SweepProgress']
 # %% ../nbs/10b_progress.ipynb #a257e664
 import sys, threading, time
 from contextlib import contextmanager
+from .experiments import _html_table, _marked
 
 # %% ../nbs/10b_progress.ipynb #d24433ba
 def _clock(seconds):
@@ -102,11 +103,11 @@ class SweepProgress:
 
     def _notebook(self, head, mine, beats, runs, share):
         from IPython.display import HTML, display
-        rows = "".join(f"<tr><td>{r.compute_budget:.3g}</td><td>{r.num_params:,}</td><td>{r.num_tokens:,}</td><td>{r.status}</td>"
-                       f"<td>{'' if r.final_loss is None else f'{r.final_loss:.4f}'}</td><td>{r.wall_time_seconds or 0:.1f}</td></tr>" for r in mine)
+        table = _html_table(("C, FLOPs", "N, parameters", "D, tokens", "status", "loss", "seconds"), [(f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}", _marked(r.status),
+                            "" if r.final_loss is None else f"{r.final_loss:.4f}", f"{r.wall_time_seconds or 0:.1f}") for r in mine])
         now = "".join(f"<li>{b['experiment_id']}: step {b['step']:,} of {b['num_steps']:,}, loss {b['loss']:.3f}</li>" for b in beats.values()
                       if b.get("experiment_id") in self.trunk_steps and b["experiment_id"] not in runs)
         html = HTML(f"<p>{head}</p><progress value='{share:.4f}' max='1' style='width:24em'></progress>{f'<ul>{now}</ul>' if now else ''}"
-                    f"<details><summary>runs so far</summary><table><thead><tr><th>C</th><th>N</th><th>D</th><th>status</th><th>loss</th><th>s</th></tr></thead><tbody>{rows}</tbody></table></details>")
+                    f"<details><summary>runs so far</summary>{table}</details>")
         if self.handle is None: self.handle = display(html, display_id=True)
         else: self.handle.update(html)

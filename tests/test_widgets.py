@@ -1,5 +1,5 @@
 "The explorers: their callbacks in plain Python, and what a kernel makes of them."
-import io, time
+import io, re, time
 import nbformat, numpy as np, pandas as pd, pytest
 from flops_fit.core import *
 from flops_fit.laws import LAWS
@@ -132,8 +132,31 @@ def test_monitor_stops_and_resumes_to_the_same_losses(plan, tmp_path):
     runs = m.wait(120)
     assert [(r.experiment_id, r.final_loss) for r in runs] == [(r.experiment_id, r.final_loss) for r in whole]
     html = m._repr_html_()
-    assert html.count("<td>completed</td>") == len(plan) and "<img alt=" in html and "widget" not in html
+    assert html.count("completed</td>") == len(plan) and "<img alt=" in html and "widget" not in html
     m.figure()
+
+
+def test_a_stop_that_comes_before_the_sweep_has_begun_is_heard(plan, tmp_path):
+    m = TrainingRunner(output_dir=tmp_path/"s", progress=False).monitor(plan, xor_task(), every=.1)
+    m.go.click(); m.halt.click()
+    runs = m.wait(30)
+    assert not m.running and m.error is None and any(r.status == "skipped" for r in runs)
+
+
+def test_a_table_of_runs_marks_statuses_by_shape_and_colour_and_folds_detail(plan):
+    made = [Run.of(e, status=s, final_loss=l, loss_se=.01, error_message=w) for e, (s, l, w) in zip(plan, [("completed", 1.5, None), ("completed", 1.4, None), ("diverged", None, "loss was nan <b>"), ("failed", None, "Traceback\nOSError: bad sector")])]
+    from flops_fit.experiments import RunTable
+    shown = RunTable(made)._repr_html_()
+    marks = dict(re.findall(r'color:(#\w+)" aria-hidden="true">(.)</span>', shown))
+    assert len(marks) == 3 == len(set(marks.values()))
+    assert all(1.05/(luminance(c) + .05) > 3 and (luminance(c) + .05)/(luminance("#111111") + .05) > 3 for c in marks)    # WCAG's contrast of graphics, on white and on black
+    seen = shown[:shown.index("<details>")]
+    assert "1.4000 ± 0.0100" in seen and "1.5000" not in seen and "bad sector" in shown and "<b>" not in shown[shown.index("what went wrong"):]
+
+
+def luminance(color):
+    parts = [int(color[i:i + 2], 16)/255 for i in (1, 3, 5)]
+    return sum(w*(v/12.92 if v <= .04045 else ((v + .055)/1.055)**2.4) for w, v in zip((.2126, .7152, .0722), parts))
 
 
 def test_monitor_says_what_went_wrong(plan, tmp_path):
