@@ -97,6 +97,20 @@ def _design_effect(r, groups):
     between, m = (sizes*(means - r.mean())**2).sum()/max(k - 1, 1), len(r)/k
     return 1 + (m - 1)*max((between - within)/(between + (m - 1)*within), 0)
 
+def _spread(fit):
+    "`fit` with the root and the condition of its posterior"
+    n, data = fit.num_runs, fit.data
+    r, J = fit.problem.at(fit.phi)
+    w = data["weights"]*np.minimum(1, fit.delta/np.maximum(np.abs(r[:n]), 1e-300))
+    val, vec = np.linalg.eigh((J[:, :n]*w)@J[:, :n].T + J[:, n:]@J[:, n:].T)
+    wider = max(_design_effect(r[:n], data["groups"])/4, 1) if "groups" in data else 1
+    return replace(fit, root=fit.M@(vec/np.sqrt(np.maximum(val, 1e-13*val.max())))*2*fit.sigma*np.sqrt(wider), condition=condition(J))
+
+def _passed_on(plain):
+    "Warnings of the plain fit: those about the runs as they are, those about its own parameters as its own"
+    own = {"at_bound", "no_floor", "many_optima", "uneven_noise"}
+    return [replace(w, message=f"Of Chinchilla's law beside this one: {w.message}") if w.code in own else w for w in plain.warnings]
+
 def fit_coupled(
     plain, # Chinchilla's own fit to the same runs
     M,     # (6,q): working parameters = M phi + c
@@ -121,7 +135,7 @@ def _weighted(plain, M, c, lower, upper, power):
     data["weights"] = w/w.mean()
     mean, sd, lowest = _priors(data["loss"], M.any(1))
     fit = LawFit(COUPLED, None, None, np.nan, data, x0=plain.x0, y0=plain.y0, k=plain.k, M=M, c=c, lower=lower, upper=upper,
-                 prior_mean=mean, form=(.003, .05), noise_in_loss=True, plain=plain, warnings=list(plain.warnings))
+                 prior_mean=mean, form=(.003, .05), noise_in_loss=True, plain=plain, warnings=_passed_on(plain))
     problem = fit.problem
     phi = np.clip(problem.phi(_starts(plain, problem, lowest)), lower, upper)
     fit = _mode(fit, problem, sd, phi, plain.residuals)
@@ -134,12 +148,8 @@ def _weighted(plain, M, c, lower, upper, power):
             note = FitWarning("priors_do_not_suit", f"These runs do not look like text losses in nats: the prior on {what} "
                               f"cost the fit too much and was set aside (E = {other.params['E']:.3g}).",
                               "Expect wider intervals; if the floor is known, fix E.")
-            fit = replace(other, warnings=[*plain.warnings, note])
-    r, J = fit.problem.at(fit.phi)
-    wr = data["weights"]*np.minimum(1, fit.delta/np.maximum(np.abs(r[:n]), 1e-300))
-    val, vec = np.linalg.eigh((J[:, :n]*wr)@J[:, :n].T + J[:, n:]@J[:, n:].T)
-    wider = max(_design_effect(r[:n], data["groups"])/4, 1) if "groups" in data else 1
-    fit.root, fit.condition = M@(vec/np.sqrt(np.maximum(val, 1e-13*val.max())))*2*fit.sigma*np.sqrt(wider), condition(J)
+            fit = replace(other, warnings=[*_passed_on(plain), note])
+    fit = _spread(fit)
     g, off = fit.params["g"], float(np.sqrt((fit.root[p - 1]**2).sum()))      # ln g and its standard error
     if off and not np.log(.2) - off <= np.log(g) <= off:
         fit.warnings.append(FitWarning("unusual_coupling", f"g = {g:.3g} lies outside the .2 to 1 seen on real runs.",

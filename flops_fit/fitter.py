@@ -13,6 +13,7 @@ from .intervals import covariance_root, robust_scale
 from .lawfit import LawFit
 import flops_fit.decisions
 from .coupled import fit_coupled
+from .repeats import COUPLED_REPEATS, fit_repeats
 from .curves import PowerLawFit, fit_envelope, fit_isoflop, fit_power_law
 
 # %% ../nbs/04_fitter.ipynb #c5faa4cf
@@ -57,7 +58,7 @@ def _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, k)
         if law.needs_unique: data["U"] = U
         elif again:
             notes.append(FitWarning("repeats_ignored", f"{again} of {n} runs repeat their data, which the {law.name} law does not know.",
-                                    "Fit law='data_constrained', or leave those runs out."))
+                                    "Fit law='repeats' or 'data_constrained', or leave those runs out."))
     if weights is not None: data["weights"] = (w := _column(weights, "weights", n))/w.mean()
     if loss_se is not None: data["se"] = column(loss_se, "loss_se")
     if groups is not None:
@@ -208,7 +209,7 @@ def fit_parametric(
     D,                   # training tokens of each run
     loss,                # held-out loss of each run
     *,
-    law="chinchilla",    # "chinchilla", "coupled", "kaplan", "data_constrained", or a `Law` of your own
+    law="chinchilla",    # "chinchilla", "coupled", "repeats" (coupled, with repeated data), "kaplan", "data_constrained", or a `Law` of your own
     objective="huber",   # "huber" or "log" (squares) of log residuals, or "linear": squares of loss residuals
     delta=None,          # Huber's delta; default 1.345 robust sigmas of the data's own noise; 1e-3 is Hoffmann's
     weights=None,        # importance of each run
@@ -233,6 +234,10 @@ def fit_parametric(
         raise FitError(f"delta: expected a positive number or None, got {delta!r}.")
     if law.needs_unique and unique_tokens is None:
         raise FitError(f"unique_tokens: the {law.name} law needs the unique tokens of each run, got None.")
+    if law is COUPLED_REPEATS:
+        if fixed or tied or bounds: raise FitError("fixed, tied, bounds: the repeats law takes its priors from the coupled fit of the same runs. Leave them out, or use law='data_constrained'.")
+        coupled = fit_parametric(N, D, loss, law=COUPLED, objective=objective, delta=delta, weights=weights, groups=groups, loss_se=loss_se, compute=compute, flops_factor=flops_factor, starts=starts)
+        return fit_repeats(coupled, unique_tokens)
     data, notes = _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, flops_factor)
     options = _freedom(law, fixed, tied, bounds, data["loss"])
     if law is not COUPLED: fit = _fit_weighed(law, data, objective, delta, flops_factor, options, starts)

@@ -1,4 +1,5 @@
 "Where data repeat: the law, which law answers, and what predictions say of data that run out"
+import json
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from flops_fit.analyzer import ScalingLawAnalyzer
@@ -182,3 +183,14 @@ def test_inside_the_runs_the_coupled_law_answers_as_it_was_fitted():
     assert a.law is a.coupled and np.allclose(a._loss(N, D), a.coupled.predict(N, D))
     pd.testing.assert_frame_equal(a._loss(N, D, interval="prediction"), a.coupled.predict(N, D, interval="prediction"))
     assert a._loss(N[-1], 100*D.max()) > a.coupled.predict(N[-1], 100*D.max())
+
+
+def test_fit_parametric_knows_it_by_name(shared_data):
+    df = pd.read_csv(shared_data/"runs"/"datablations"/"runs.csv").query("unique_tokens == 1e8")
+    columns = (df.N, df.D, df.loss)
+    fit = fit_parametric(*columns, law="repeats", unique_tokens=df.unique_tokens)
+    assert fit.params == fit_repeats(fit_parametric(*columns, law="coupled"), df.unique_tokens).params
+    assert LawFit.from_dict(json.loads(json.dumps(fit.to_dict()))).predict(1e9, 1e11, 1e8) == pytest.approx(fit.predict(1e9, 1e11, 1e8))
+    with pytest.raises(FitError, match="fixed"): fit_parametric(*columns, law="repeats", unique_tokens=df.unique_tokens, fixed={"E": 1.5})
+    with pytest.raises(FitError, match="unique_tokens"): fit_parametric(*columns, law="repeats", unique_tokens=df.unique_tokens[:5])
+    with pytest.raises(FitError, match="unique_tokens"): fit_parametric(*columns, law="repeats")
