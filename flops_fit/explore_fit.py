@@ -44,7 +44,7 @@ class ResultExplorer(Explorer):
         at = np.log(law._loss(np.concatenate([law.theta[None], law.theta + eps*law.root.T, law.theta - eps*law.root.T]), N, D, U))
         slope = (at[1:len(at)//2 + 1] - at[len(at)//2 + 1:])/(2*eps)
         own = np.hypot(law.form[0]*max(np.log(s.budget/law.max_compute), 0), law.sigma if law.noise_in_loss else 0)
-        return at[0], at[0] + self.z@np.concatenate([slope, np.full((1, len(N)), own)])
+        return at[0], at[0] + np.einsum("ij,jk->ik", self.z, np.concatenate([slope, np.full((1, len(N)), own)])) # not @: waking BLAS's threads costs more than the product
 
     def compute(self, **values):
         s, law = SimpleNamespace(**values), self.law
