@@ -13,7 +13,7 @@ docs = importlib.util.module_from_spec(spec); spec.loader.exec_module(docs)
 def site(tmp_path_factory):
     import subprocess, sys
     out = tmp_path_factory.mktemp("docs")/"site"
-    done = subprocess.run([sys.executable, str(ROOT/"tools"/"build_docs.py"), "--out", str(out)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(ROOT/"tools"/"build_docs.py"), "--out", str(out)], capture_output=True, text=True, timeout=400)
     if "MathJax is needed" in done.stderr: pytest.skip(done.stderr.strip().splitlines()[-1])
     assert done.returncode == 0, done.stderr[-2000:]
     return out
@@ -40,3 +40,11 @@ def test_no_page_shows_a_dead_widget(site):
 def test_the_link_checker_sees_a_dead_link(tmp_path):
     (tmp_path/"a.html").write_text('<a href="b.html">gone</a> <a href="a.html#here">x</a> <a href="#there">y</a><p id="here">')
     assert docs.broken_links(tmp_path) == [("a.html", "b.html"), ("a.html", "#there")]
+
+
+def test_a_page_wider_than_a_phone_is_seen(tmp_path):
+    (tmp_path/"narrow.html").write_text('<meta name="viewport" content="width=device-width"><p>short</p>')
+    (tmp_path/"wide.html").write_text('<meta name="viewport" content="width=device-width"><p style="width:500px">long</p>')
+    bad = docs.too_wide(tmp_path)
+    if bad is None: pytest.skip("no Chromium here (apt-get install -y chromium): pages are not measured")
+    assert [page for page, _ in bad] == ["wide.html"]

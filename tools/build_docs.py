@@ -16,6 +16,7 @@ SECTIONS = { # caption -> pages, in reading order; a pattern takes all that is l
     "Explanations": ["explanations/what_n_and_c_mean", "explanations/fits_and_intervals", "explanations/designing_a_sweep", "explanations/*"],
     "Examples that ship": ["examples/demo", "examples/*"],
     "API, in the order of imports": ["*"]}
+CSS = "h1, h2, h3, h4, h5, h6 { overflow-wrap: anywhere }  /* names longer than a phone is wide */\n"
 HOST = r"https://flops-fit\.github\.io/flops_fit/"
 
 
@@ -117,6 +118,7 @@ def prepare(proc, src):
     nbformat.write(home, src/"index.ipynb")
     shutil.copy(root/"tools"/"docs_conf.py", src/"conf.py")
     mathjax(src/"_static"/"mathjax")
+    (src/"_static"/"flops_fit.css").write_text(CSS)
 
 
 def mathjax(to):
@@ -160,6 +162,23 @@ def broken_links(site):
     return bad
 
 
+def too_wide(site, width=390):
+    "(page, its width) for every page that a phone would have to scroll sideways; None where there is no browser to tell"
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    try: from playwright.sync_api import sync_playwright
+    except ImportError: return None
+    if chromium is None: return None
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"], timeout=60_000)
+        page, bad = browser.new_page(viewport=dict(width=width, height=844)), []
+        for f in sorted(site.rglob("*.html")):
+            if "_static" in f.parts: continue
+            page.goto(f.resolve().as_uri(), timeout=60_000)
+            if (w := page.evaluate("document.documentElement.scrollWidth")) > width: bad.append((f.relative_to(site).as_posix(), w))
+        browser.close()
+    return bad
+
+
 def build(out=root/"_docs"):
     work = root/"build"/"docs"
     shutil.rmtree(work, ignore_errors=True)
@@ -172,7 +191,9 @@ def build(out=root/"_docs"):
     shutil.rmtree(out/".doctrees", ignore_errors=True)
     (out/".nojekyll").touch()
     if bad := broken_links(out): raise SystemExit("links that lead nowhere:\n" + "\n".join(f"  {page}: {link}" for page, link in bad))
-    print(f"{len(list(out.rglob('*.html')))} pages in {out}, every link alive")
+    wide = too_wide(out)
+    if wide: raise SystemExit("pages wider than a phone (390 px):\n" + "\n".join(f"  {page}: {w} px" for page, w in wide))
+    print(f"{len(list(out.rglob('*.html')))} pages in {out}, every link alive, " + ("none wider than a phone" if wide == [] else "widths not looked at: no Chromium here"))
     return out
 
 

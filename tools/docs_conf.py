@@ -12,6 +12,7 @@ html_theme, html_title = "sphinx_book_theme", cfg["title"]
 html_theme_options = dict(navbar_persistent=[], repository_url=cfg["git_url"], repository_branch=cfg["branch"], path_to_docs="nbs", use_repository_button=True, use_download_button=False,
                           home_page_in_toc=True, show_navbar_depth=1, launch_buttons=dict(colab_url="https://colab.research.google.com"))
 html_static_path = ["_static"]
+html_css_files = ["flops_fit.css"]
 html_show_sourcelink = False
 html_last_updated_fmt = None
 mathjax_path = "mathjax/tex-svg.js"        # our own copy: math without a CDN
