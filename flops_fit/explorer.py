@@ -93,10 +93,11 @@ def choice_slider(text, tip, options, value):
     "A slider over (label, value) pairs"
     return _control(W.SelectionSlider, text, tip, options=options, value=value)
 
-def some_or_none(text, tip, low, high, none="none"):
-    "A slider over 1, 2, 5 times powers of ten with 'none' first, whose value is 0"
-    options = [(none, 0.)] + [(human(s*10.**d), s*10.**d) for d in range(low, high) for s in (1, 2, 5)] + [(human(10.**high), 10.**high)]
-    return choice_slider(text, tip, options, 0.)
+def some_or_none(text, tip, low, high, none="none", own=None):
+    "A slider over 1, 2, 5 times powers of ten with 'none' first, whose value is 0; it starts there, or at `own` where that is known"
+    values = {s*10.**d: human(s*10.**d) for d in range(low, high) for s in (1, 2, 5)} | {10.**high: human(10.**high)}
+    if own: values[own] = f"{human(own)}, as in the runs"
+    return choice_slider(text, tip, [(none, 0.), *((values[v], v) for v in sorted(values))], own or 0.)
 
 def int_slider(text, tip, value, low, high): return _control(W.IntSlider, text, tip, value=value, min=low, max=high)
 def dropdown(text, tip, options, value): return _control(W.Dropdown, text, tip, options=options, value=value)
@@ -152,7 +153,8 @@ class Explorer:
     def _html(self, state):
         table = self.tabulate(state)
         csv = base64.b64encode(table.to_csv().encode()).decode()
-        return (f'{self.told(state)}{table.to_html(border=0, float_format="{:.4g}".format, na_rep="")}'
+        shown = table.to_html(border=0, float_format="{:.4g}".format, na_rep="").replace("<table ", '<table cellpadding="3" style="text-align:right" ', 1)
+        return (f'{self.told(state)}{shown}'
                 f'<p><a download="flops_fit.csv" href="data:text/csv;base64,{csv}">Download this table (CSV)</a></p>')
 
     def _image(self, fig):
