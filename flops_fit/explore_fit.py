@@ -26,30 +26,32 @@ class ResultExplorer(Explorer):
         analysis, # a `ScalingAnalysis` with a law
     ):
         self.analysis, self.law = analysis, analysis._need_law()
-        self.z = np.random.default_rng(0).standard_normal((self.draws, self.law.root.shape[1] + 1))*self.law._quantile(.95)/1.96
+        self.z = np.random.default_rng(0).standard_normal((self.draws, self.law.root.shape[1] + 3))*self.law._quantile(.95)/1.96
         top, low = np.log10(analysis.max_compute), np.floor(np.log10(analysis.runs.flops.min()))
         D = int(np.floor(np.log10(analysis.runs.num_tokens.max())))
         super().__init__(dict(
             budget=log_slider("Budget C (FLOPs)", "Compute of the whole project: training, and inference if you ask for it", 10**(top + 1), low, np.ceil(top) + 5),
             inference_tokens=some_or_none("Inference (tokens)", "Tokens the model will read and write in its life; the budget pays for them too", D - 1, D + 6),
-            unique_tokens=some_or_none("Unique data (tokens)", "Tokens you have; what the optimum needs beyond that is repeated", D - 1, D + 6, none="unlimited"),
+            unique_tokens=some_or_none("Unique data (tokens)", "Tokens you have; what the optimum needs beyond that is repeated", D - 1, D + 6, none="unlimited", own=analysis.unique_tokens),
             times=choice_slider("Model size", "How many times smaller than optimal the model is to be", [("optimal", 1.)] + [(f"{t:g}× smaller", t) for t in (1.25, 1.5, 2., 3., 4., 6., 8., 10.)], 1.),
             device=dropdown("Device", "Hardware whose usual training rate turns FLOPs into hours", [*_DEVICES], "h100"),
             price=number("Price (US$ per device-hour)", "What one device costs per hour", 2.5)))
 
     def _loss(self, N, s):
         "ln loss at s.budget and sizes N: of the fitted law, and of the drawn ones with the form's error and the noise, (draws, sizes)"
-        law, D, eps = self.law, s.budget/self.law.k/N - s.inference_tokens/3, 1e-4
-        U = np.full(len(N), s.unique_tokens) if s.unique_tokens else None
+        law, D, eps = s.law, s.budget/s.law.k/N - s.inference_tokens/3, 1e-4
+        U = np.full(len(N), s.unique) if s.unique else None
         at = np.log(law._loss(np.concatenate([law.theta[None], law.theta + eps*law.root.T, law.theta - eps*law.root.T]), N, D, U))
         slope = (at[1:len(at)//2 + 1] - at[len(at)//2 + 1:])/(2*eps)
         own = np.hypot(law.form[0]*max(np.log(s.budget/law.max_compute), 0), law.sigma if law.noise_in_loss else 0)
-        return at[0], at[0] + np.einsum("ij,jk->ik", self.z, np.concatenate([slope, np.full((1, len(N)), own)])) # not @: waking BLAS's threads costs more than the product
+        return at[0], at[0] + np.einsum("ij,jk->ik", self.z[:, :len(slope) + 1], np.concatenate([np.full((1, len(N)), own), slope])) # not @: waking BLAS's threads costs more than the product
 
     def compute(self, **values):
-        s, law = SimpleNamespace(**values), self.law
+        s = SimpleNamespace(**values)
+        law, s.unique = self.analysis._told(self.law, s.unique_tokens or None) # what stands for the law where data repeat
+        s.law = law
         if not np.isfinite(s.times) or s.times <= 0: raise FitError(f"times: expected a positive number, got {s.times!r}. 2 is half the optimal size.")
-        ask = dict(unique_tokens=s.unique_tokens or None, inference_tokens=s.inference_tokens)
+        ask = dict(unique_tokens=s.unique, inference_tokens=s.inference_tokens)
         s.best = law.optimum(s.budget, **ask)
         s.N = s.best.optimal_params/s.times
         s.D = s.budget/law.k/s.N - s.inference_tokens/3
@@ -64,7 +66,7 @@ class ResultExplorer(Explorer):
         s.lower, s.upper = np.exp(part[n]), np.exp(part[self.draws - n - 1])
         paid = np.exp(valley[:, -1]) - np.exp(valley.min(1))
         s.paid = np.quantile(paid, [.5, .025, .975])
-        at = law.predict([s.N], [s.D], s.unique_tokens or None, "prediction" if law.noise_in_loss else "confidence")
+        at = law.predict([s.N], [s.D], s.unique, "prediction" if law.noise_in_loss else "confidence")
         s.loss = (s.best.expected_loss, s.best.expected_loss_lower, s.best.expected_loss_upper) if s.times == 1 else tuple(at[["loss", "lower", "upper"]].iloc[0])
         far = max(self.controls["budget"].max, np.log10(s.budget)) if np.isfinite(s.budget) else 0
         s.along = np.geomspace(self.analysis.runs.flops.min(), 10**far, 14)
@@ -86,7 +88,7 @@ class ResultExplorer(Explorer):
     def told(self, s):
         out = "<p><b>Simulated losses: these numbers describe no real model.</b></p>" if self.analysis.simulated else ""
         out += f"<p>N = <b>{human(s.N)}</b> parameters, D = <b>{human(s.D)}</b> tokens, loss <b>{s.loss[0]:.3f}</b> ({s.loss[1]:.3f} to {s.loss[2]:.3f}), US$ {human(self.tabulate(s).loc['cost (US$)', 'estimate'])}.</p>"
-        notes = [f"{w.message} {w.remedy}" for w in self.law.warnings_at(s.budget)]
+        notes = [f"{w.message} {w.remedy}" for w in s.law.warnings_at(s.budget, s.unique)]
         return out + "".join(f"<p>{n}</p>" for n in notes)
 
     def draw(self, s):
@@ -153,8 +155,8 @@ class AnalysisExplorer(Explorer):
         if not len(r): raise FitError("runs: expected some, got none ticked. Tick a few runs.")
         if approach == "law":
             groups = r.trunk.astype(str) if "trunk" in r and 1 < r.trunk.nunique() < len(r) else None
-            how = {} if law == "coupled" else dict(objective=objective, delta=delta or None) if objective == "huber" else dict(objective=objective)
-            return fit_parametric(r.num_params, r.num_tokens, r.loss, law=law, groups=groups, compute=r.flops, flops_factor=k, fixed={} if fixed_E < 0 or law == "kaplan" else dict(E=fixed_E),
+            how = {} if law in ("coupled", "repeats") else dict(objective=objective, delta=delta or None) if objective == "huber" else dict(objective=objective)
+            return fit_parametric(r.num_params, r.num_tokens, r.loss, law=law, groups=groups, compute=r.flops, flops_factor=k, fixed={} if fixed_E < 0 or law in ("kaplan", "repeats") else dict(E=fixed_E),
                                   unique_tokens=r.unique_tokens if LAWS[law].needs_unique else None, **how)
         if approach == "envelope": return fit_envelope(r.num_params, r.num_tokens, r.loss, flops_factor=k)
         r = r[r.compute_budget.notna()]
@@ -177,7 +179,7 @@ class AnalysisExplorer(Explorer):
     def update(self, *args):
         of = {n: c.value for n, c in self.controls.items()}
         for n in ("law", "fixed_E"): self.controls[n].disabled = of["approach"] != "law"
-        for n in ("objective", "delta"): self.controls[n].disabled = of["approach"] != "law" or of["law"] == "coupled" or n == "delta" and of["objective"] != "huber"
+        for n in ("objective", "delta"): self.controls[n].disabled = of["approach"] != "law" or of["law"] in ("coupled", "repeats") or n == "delta" and of["objective"] != "huber"
         super().update(*args)
 
     def tabulate(self, s):

@@ -3,6 +3,7 @@ import io, re, time
 import nbformat, numpy as np, pandas as pd, pytest
 from flops_fit.core import *
 from flops_fit.laws import LAWS
+from conftest import root
 from models import BUDGETS, RECIPE, SIZES, xor_task
 
 
@@ -190,3 +191,14 @@ def test_a_kernel_shows_the_widget_and_a_page_without_one_the_picture(runs, tmp_
     assert any(isinstance(v := w["state"].get("value"), str) and "1e22" in v or "held-out loss" in str(v) for w in state.values())
     last = nb.cells[2].outputs[-1].data
     assert last["text/html"].count("completed, simulated") == len(last["text/html"].split("<tr>")) - 2 and "widget-view" not in str(list(last))
+
+
+def test_result_explorer_starts_from_the_data_the_runs_had():
+    "As `predict` does: with 50,000 images there are no more"
+    result = Result.from_runs(root/"benchmarks"/"results"/"vit_cifar.csv")
+    e, far = result.explore(), 2*result.max_compute
+    assert e.values()["unique_tokens"] == 50_000 and "50K, as in the runs" in e.controls["unique_tokens"].label
+    for given, asked in ((50_000., "data"), (1e5, 1e5), (0., None)):
+        table, told = e.table(budget=far, unique_tokens=given), result.predict(far, unique_tokens=asked)
+        for row, name in (("parameters N", "optimal_params"), ("held-out loss", "expected_loss")):
+            np.testing.assert_allclose(table.loc[row].dropna()[:1], told[name], rtol=1e-6)
