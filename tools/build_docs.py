@@ -11,12 +11,17 @@ import nbformat, yaml
 root = Path(__file__).resolve().parents[1]
 SECTIONS = { # caption -> pages, in reading order; a pattern takes all that is left
     "Tutorials": ["tutorials/quickstart", "tutorials/your_own_model", "tutorials/fit_published_runs", "tutorials/gpt_tinystories", "tutorials/vit_cifar", "tutorials/many_devices", "tutorials/*"],
-    "How do I ...": ["how_to/use_my_own_data", "how_to/fit_runs_i_have", "how_to/choose_the_next_runs", "how_to/resume_a_sweep", "how_to/count_flops_exactly",
+    "How-to": ["how_to/use_my_own_data", "how_to/fit_runs_i_have", "how_to/choose_the_next_runs", "how_to/resume_a_sweep", "how_to/count_flops_exactly",
                      "how_to/train_in_less_memory", "how_to/compare_recipes", "how_to/limited_data_and_inference", "how_to/export_for_a_paper", "how_to/*"],
     "Explanations": ["explanations/what_n_and_c_mean", "explanations/fits_and_intervals", "explanations/designing_a_sweep", "explanations/*"],
     "Examples that ship": ["examples/demo", "examples/*"],
     "API, in the order of imports": ["*"]}
-CSS = "h1, h2, h3, h4, h5, h6 { overflow-wrap: anywhere }  /* names longer than a phone is wide */\n"
+CSS = """
+h1, h2, h3, h4, h5, h6 { overflow-wrap: anywhere }  /* names longer than a phone is wide */
+.cell_output td, .cell_output th { padding: .1em .6em; text-align: right }
+.cell_output tr > :first-child { text-align: left }
+html[data-theme=dark] .bd-content div.cell_output .text_html { background-color: transparent !important; color: inherit !important }  /* ours are readable on dark */
+"""
 HOST = r"https://flops-fit\.github\.io/flops_fit/"
 
 
