@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 DEMO_DIR ?= demo
 
-# `make browser` runs the tutorials and explorers in a headless Chromium (some minutes more).
+# The browser part of `make test` opens the tutorials and explorers in a headless Chromium, and is skipped where there is none.
 .PHONY: demo test notebooks pytest browser docs readme clean
 
 .venv/pip-ready:
@@ -21,7 +21,7 @@ DEMO_DIR ?= demo
 demo: .venv/demo-ready
 	$(BIN)/flops-fit demo --output-dir $(DEMO_DIR)
 
-test: notebooks pytest
+test: notebooks pytest browser
 
 notebooks: .venv/dev-ready
 	$(BIN)/nbdev_test --n_workers 2 --timing
@@ -30,7 +30,7 @@ pytest: .venv/dev-ready
 	$(BIN)/python -m pytest -q tests
 
 browser: .venv/dev-ready
-	FLOPS_FIT_BROWSER=1 $(BIN)/python -m pytest -q tests/test_browser.py
+	FLOPS_FIT_BROWSER=1 $(BIN)/python -m pytest -q -rs tests/test_browser.py
 
 docs: .venv/dev-ready
 	$(BIN)/python tools/build_docs.py
