@@ -122,13 +122,13 @@ def fit_coupled(
     testable = "groups" not in plain.data and plain.num_runs >= M.shape[1] + 6
     fit = _weighted(plain, M, c, lower, upper, 0. if testable else .3)
     if not testable or fit.sigma < 1e-6 or not (p := lack_of_fit(fit)["p"]) < .05: return fit # rounding errors have patterns too
-    fit = _weighted(plain, M, c, lower, upper, 1. if p < .001 else .3)
+    fit = _weighted(plain, M, c, lower, upper, 1. if p < .001 else .3, fit.phi[None])
     if p < .001:
         fit.warnings.append(FitWarning("local_fit", f"No law of this form fits all these runs (lack of fit, p = {p:.1g}), so the largest budgets were given more weight.",
                                        "The fit is meant for the top of the sweep and beyond; far below it, it is off."))
     return fit
 
-def _weighted(plain, M, c, lower, upper, power):
+def _weighted(plain, M, c, lower, upper, power, starts=None):
     "The coupled law with compute weighing (C/Cmax)^power"
     data, n, p = dict(plain.data), plain.num_runs, len(COUPLED.params)
     w = near_optimal_weights(data["compute"], data["loss"], power)*data.get("weights", 1.)*data.pop("scale", 1.)**2
@@ -137,7 +137,7 @@ def _weighted(plain, M, c, lower, upper, power):
     fit = LawFit(COUPLED, None, None, np.nan, data, x0=plain.x0, y0=plain.y0, k=plain.k, M=M, c=c, lower=lower, upper=upper,
                  prior_mean=mean, form=(.003, .05), noise_in_loss=True, plain=plain, warnings=_passed_on(plain))
     problem = fit.problem
-    phi = np.clip(problem.phi(_starts(plain, problem, lowest)), lower, upper)
+    phi = np.clip(problem.phi(_starts(plain, problem, lowest)) if starts is None else starts, lower, upper)
     fit = _mode(fit, problem, sd, phi, plain.residuals)
     free_E = np.where(np.array(COUPLED.params) == "E", np.maximum(sd, 3.), sd)
     for wide, what, q in ((free_E, "E", 1), (np.maximum(3*sd, free_E), "every parameter", 4)):     # q priors set free

@@ -124,7 +124,7 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
     else: starts = law.centred(starts, x0, y0)
     starts = np.clip(problem.phi(starts), lower, upper)
     # least squares first: from its optimum, and from any other it may have, that of any delta is near
-    phi, obj, share = best_of(problem, starts, np.inf, weights, lower, upper, polish=kind != "huber" or delta is not None)
+    phi, obj, share = best_of(problem, starts, np.inf, weights, lower, upper, polish=kind != "huber")
     if kind != "huber": delta = np.inf
     elif delta is None:
         delta = np.inf
@@ -135,7 +135,7 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
             if spread < 1e-10: break
     else:
         delta, d = float(delta), robust_scale(problem.at(phi[0])[0], q)
-        while (d := d/4) > 2*delta: phi, _, _ = best_of(problem, phi, d, weights, lower, upper)  # a tiny delta: walk there
+        while (d := d/4) > 2*delta: phi, _, _ = best_of(problem, phi, d, weights, lower, upper, polish=False)  # a tiny delta: walk there
         phi, obj, _ = best_of(problem, phi, delta, weights, lower, upper)
     phi = phi[0]
     r, J = problem.at(phi)

@@ -45,13 +45,16 @@ def covariance_root(
     val, vec = np.linalg.eigh((J*w)@J.T)
     half = vec/np.sqrt(np.maximum(val, 1e-13*val.max() + 1e-300))   # a direction the data do not see stays, with a huge spread
     if groups is None and weights is None: return half*K*np.sqrt((psi**2).sum()/max(n - q, 1))/m, max(n - q, 1)
-    _, g = np.unique(np.arange(n) if groups is None else np.asarray(groups), return_inverse=True)
-    Z, G, scores = half.T@(J*np.sqrt(w)), g.max() + 1, []
-    for i in range(G):
-        at = g == i
-        left = np.eye(at.sum()) - Z[:, at].T@Z[:, at]
-        scores.append(Z[:, at]@np.linalg.solve(left + 1e-6*np.eye(len(left)), np.sqrt(w[at])*psi[at]))
-    scores = np.array(scores).T
+    Z, score = half.T@(J*np.sqrt(w)), np.sqrt(w)*psi
+    if groups is None: scores = Z*(score/(1 - (Z**2).sum(0) + 1e-6))       # each run by itself: HC3
+    else:                                                                   # CR3
+        _, g = np.unique(np.asarray(groups), return_inverse=True)
+        G, scores = g.max() + 1, []
+        for i in range(G):
+            at = g == i
+            left = np.eye(at.sum()) - Z[:, at].T@Z[:, at]
+            scores.append(Z[:, at]@np.linalg.solve(left + 1e-6*np.eye(len(left)), score[at]))
+        scores = np.array(scores).T
     if groups is not None: return half@scores*np.sqrt((G - 1)/G)*K/m, max(G - 1, 1)
     # where noise is uneven so is the share inside delta: the curvature comes from the residuals themselves, a tenth from the average
     wide = max(delta, .35*robust_scale(r, 0))
