@@ -27,7 +27,7 @@ notebooks: .venv/dev-ready
 	$(BIN)/nbdev_test --n_workers 2 --timing
 
 pytest: .venv/dev-ready
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 browser: .venv/dev-ready
 	FLOPS_FIT_BROWSER=1 $(BIN)/python -m pytest -q -rs tests/test_browser.py

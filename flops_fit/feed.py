@@ -114,9 +114,10 @@ class Feed:
 
     def _read(self, i):
         "From reader processes, which run ahead from batch `i`."
-        import torch
+        import torch, weakref
+        me = weakref.proxy(self)              # no cycle: readers end with the feed; left to the garbage collector, each would be waited for, for five seconds
         def jobs(i):
-            while True: yield i, self.indices(i); i += 1
+            while True: yield i, me.indices(i); i += 1
         if self.at != i:
             self.flow = iter(torch.utils.data.DataLoader(_Reading(self.source, self.seed), batch_size=None, sampler=jobs(i), num_workers=self.workers,
                                                          generator=torch.Generator(), pin_memory=self.device.type == "cuda")) # a generator of its own leaves the run's random state alone

@@ -86,6 +86,11 @@ class Solution:
     iterations:int        # of the slowest row
     converged:np.ndarray  # (S,) bool
 
+def _solved(H, grad):
+    "H⁻¹grad for each row; where a direction is not determined at all, no step along it"
+    try: return np.linalg.solve(H, grad[..., None])[..., 0]
+    except np.linalg.LinAlgError: return (np.linalg.pinv(H, hermitian=True)@grad[..., None])[..., 0]
+
 def _solve(problem, phi, delta, weights, rows, lower, upper, max_iter, tol):
     S = len(phi)
     phi, lam = np.clip(phi, lower, upper), np.full(S, 1e-3)
@@ -111,7 +116,7 @@ def _solve(problem, phi, delta, weights, rows, lower, upper, max_iter, tol):
         if held.any():
             grad, H = np.where(held, 0, grad), np.where(held[:, :, None] | held[:, None], 0, H)
         np.einsum("sqq->sq", H)[...] += lam[live, None]*diag + held*diag
-        step = np.clip(-np.linalg.solve(H, grad[..., None])[..., 0], -1.5, 1.5)
+        step = np.clip(-_solved(H, grad), -1.5, 1.5)
         new = np.clip(p + step, lower, upper)
         with np.errstate(all="ignore"):
             r2, J2 = problem(new, rows[live])

