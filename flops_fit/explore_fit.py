@@ -178,7 +178,8 @@ class AnalysisExplorer(Explorer):
 
     def update(self, *args):
         of = {n: c.value for n, c in self.controls.items()}
-        for n in ("law", "fixed_E"): self.controls[n].disabled = of["approach"] != "law"
+        self.controls["law"].disabled = of["approach"] != "law"
+        self.controls["fixed_E"].disabled = of["approach"] != "law" or of["law"] in ("kaplan", "repeats")  # Kaplan's E is 0, and repeats takes its priors from the coupled fit
         for n in ("objective", "delta"): self.controls[n].disabled = of["approach"] != "law" or of["law"] in ("coupled", "repeats") or n == "delta" and of["objective"] != "huber"
         super().update(*args)
 

@@ -79,7 +79,7 @@ def test_a_drawn_law_fits_the_runs():
     N, D, loss = runs(bent)
     fit = fit_parametric(N, D, loss, law="coupled")
     miss = np.log(np.array([COUPLED(N, D, **p) for p in fit.draws(400).to_dict("records")])/loss)
-    assert np.sqrt((miss**2).mean(1)).max() < 4*fit.sigma
+    assert np.sqrt((miss**2).mean(1)).max() < 2.5*fit.sigma
 
 
 def test_survives_a_diverged_run():

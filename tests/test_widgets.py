@@ -202,3 +202,11 @@ def test_result_explorer_starts_from_the_data_the_runs_had():
         table, told = e.table(budget=far, unique_tokens=given), result.predict(far, unique_tokens=asked)
         for row, name in (("parameters N", "optimal_params"), ("held-out loss", "expected_loss")):
             np.testing.assert_allclose(table.loc[row].dropna()[:1], told[name], rtol=1e-6)
+
+
+def test_a_control_that_changes_nothing_is_off():
+    e = Result.from_runs(root/"benchmarks"/"results"/"vit_cifar.csv").analysis.explore()
+    e.box
+    for law, off in dict(chinchilla=set(), coupled={"objective", "delta"}, repeats={"objective", "delta", "fixed_E"}, kaplan={"fixed_E"}).items():
+        e.controls["law"].value = law
+        assert {n for n in ("objective", "delta", "fixed_E") if e.controls[n].disabled} == off, law
