@@ -9,9 +9,8 @@ __all__ = ['best_rate', 'fit_rates', 'Calibration', 'calibrate', 'RateCheck', 'c
 import json, math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from .dataset import ContractError
+from .errors import ContractError, FitWarning
 from .experiments import SweepPlan, _hash
-from .laws import FitWarning
 from .planner import _budgets, _Family, guess_optimum, plan_sweep
 from .recipe import PowerRate, Recipe, _MACHINE
 from .store import RunStore, write_atomic

@@ -15,7 +15,8 @@ from .experiments import _DEVICES
 from .explorer import (BLUE, GREEN, INK, ORANGE, VERMILION, Explorer, Ticks, choice_slider, dropdown, label, log_axis, log_slider, number, panels,
                                 rank_colors, simulated_mark, some_or_none)
 from .fitter import fit_parametric
-from .laws import LAWS, FitError
+from .laws import LAWS
+from .errors import FitError
 
 # %% ../nbs/14b_explore_fit.ipynb #ca9566fe
 class ResultExplorer(Explorer):

@@ -9,7 +9,7 @@ __all__ = ['PlanExplorer']
 from dataclasses import replace
 from types import SimpleNamespace
 import ipywidgets as W, numpy as np, pandas as pd
-from .dataset import ContractError
+from .errors import ContractError
 from .diagnostics import flop, human
 from .experiments import _DEVICES
 from .explorer import BLUE, INK, Explorer, _control, button, dropdown, int_slider, label, log_axis, log_slider, number, panels, rank_colors

@@ -8,10 +8,10 @@ __all__ = ['guess_optimum', 'plan_sweep', 'plan_optimum']
 # %% ../nbs/08b_planner.ipynb #1a2342be
 import math
 from .contract import Task, create_model, make_task, model_num_params, validate_model_contract
-from .dataset import ContractError
+from .errors import ContractError, FitWarning
 from .experiments import Experiment, SweepPlan, _hash
 from .flops import count_params, exact_flops
-from .laws import CHINCHILLA, FitWarning
+from .laws import CHINCHILLA
 from .recipe import Recipe, _MACHINE
 
 # %% ../nbs/08b_planner.ipynb #860614bf

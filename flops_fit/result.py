@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.basics import patch
 from .analyzer import ScalingAnalysis, ScalingLawAnalyzer
-from .contract import ContractError
+from .errors import ContractError
 from .diagnostics import human, flop
 from .experiments import Run, SweepPlan
 from .store import RunStore, load_checkpoint, write_atomic
