@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 import msgspec
 from fastcore.basics import patch
-from .dataset import ContractError
+from .errors import ContractError
 from .files import Name, Unreadable, parse, read_regular, seal, unseal, write_atomic
-from .laws import FitWarning
+from .errors import FitWarning
 from .recipe import Recipe
 
 # %% ../nbs/08_experiments.ipynb #09ae7f17

@@ -12,7 +12,7 @@ from html import escape
 from typing import Annotated, Literal
 import msgspec
 from fastcore.basics import patch
-from .dataset import ContractError
+from .errors import ContractError
 from .experiments import Count, Experiment, Natural, Positive, html_table
 from .files import parse, seal, unseal
 
