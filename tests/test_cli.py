@@ -19,7 +19,11 @@ def test_the_stages_chain_on_one_folder(tmp_path, capsys, monkeypatch):
     (tmp_path/"mine.py").write_text("import torch\nfrom models import Net, xor_data\nclass Data(torch.utils.data.TensorDataset):\n    def __init__(self): super().__init__(*xor_data())\nloss = torch.nn.functional.cross_entropy\ndef right(o, t): return (o.argmax(-1) == t).float().mean()\n")
     status, out, _ = say(capsys, "plan --model mine:Net --size-param width --data mine:Data --loss mine:loss --metrics accuracy=mine:right --budgets 1e6 3e6 1e7 --sizes 8 12 16 --output-dir s")
     assert status == 0 and "flops-fit train" in out and (tmp_path/"s"/"plan.json").exists()
-    status, out, _ = say(capsys, "train --workers 1 --output-dir s")
+    status, out, err = say(capsys, "train --workers 1 --output-dir s")
+    assert (status, out) == (2, "") and len(err.splitlines()) == 2
+    names = "--model mine:Net --size-param width --data mine:Data --loss mine:loss --metrics accuracy=mine:right"
+    assert f"train --output-dir s --workers 1 {names}; or" in err
+    status, out, _ = say(capsys, f"train --workers 1 --output-dir s {names}")
     assert status == 0 and "completed" in out
     assert all(.3 < r["metrics"]["accuracy"] <= 1 for r in json.loads((tmp_path/"s"/"results.json").read_text()))
     status, out, _ = say(capsys, "fit --output-dir s")
