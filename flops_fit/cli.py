@@ -6,30 +6,26 @@
 __all__ = ['demo', 'plan', 'train', 'fit', 'predict', 'plot', 'two_lines', 'main', 'ff_plan', 'ff_train', 'ff_analyze',
            'ff_visualize']
 
-# %% ../nbs/16_cli.ipynb #4a465a72
-import argparse, contextlib, errno, os, re, shlex, sys, traceback, warnings
+# %% ../nbs/16_cli.ipynb #9e7b7395
+import argparse, contextlib, errno, os, re, select, shlex, sys, traceback, warnings
 from pathlib import Path
 from . import options as opt
 from .dataset import ContractError
-from .taskfile import (DEFAULT, TaskFile, build_task, check_named, read_task, taken,
-                                task_options, task_text)
+from .taskfile import DEFAULT, TaskFile, build_task, check_named
+from .taskfile import read_task, taken, task_options, task_text
 
-# %% ../nbs/16_cli.ipynb #a48ba0a9
-@contextlib.contextmanager
-def _safe_path():
-    "Processes that are started meanwhile do not look for the standard library in this folder."
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try: yield
-    finally:
-        if before is None: os.environ.pop("PYTHONSAFEPATH", None)
-        else: os.environ["PYTHONSAFEPATH"] = before
+# %% ../nbs/16_cli.ipynb #b9b00c1a
+def _line(text, most=1000):
+    "A text in one line of characters that print, its middle left out where it is long."
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return text if len(text) <= most else f"{text[:most//2]} ... {text[-most//2:]}"
 
+# %% ../nbs/16_cli.ipynb #bcc0b607
 def demo(args):
     "A real sweep on the source code of Python itself: table, pictures, next step."
     from flops_fit.examples.demo import BUDGETS, run_demo
     beyond = 5*BUDGETS[-1]
-    with _safe_path(): result = run_demo(args.output_dir, args.workers or None)
+    result = run_demo(args.output_dir, args.workers or None)
     print("\n" + result.summary(), result.chinchilla_table([*BUDGETS, beyond]), sep="\n\n")
 
     check = result.verify(beyond) if args.verify else None
@@ -43,7 +39,7 @@ def demo(args):
         print(f"      flops-fit demo --verify --output-dir {args.output_dir} trains the optimum at "
               "five times the largest budget and says how far off this was")
 
-# %% ../nbs/16_cli.ipynb #8b4372ed
+# %% ../nbs/16_cli.ipynb #39001e28
 def _given(args):
     "What the command line names, as a `TaskFile`."
     words = {k: getattr(args, k, getattr(DEFAULT, k)) for k in TaskFile.__struct_fields__}
@@ -53,10 +49,10 @@ def _given(args):
 def _next_train(args, task):
     return shlex.join(["flops-fit", "train", "--output-dir", args.output_dir, *task_options(task)])
 
+# %% ../nbs/16_cli.ipynb #93719c7c
 _COLUMNS = ["compute_budget", "size_param_value", "num_params", "num_tokens", "tokens_per_param",
             "num_steps", "lr", "batch_size", "epochs"]
 
-# %% ../nbs/16_cli.ipynb #ee30b988
 def plan(args):
     "Lay out a sweep and write plan.json; trains nothing."
     from msgspec.structs import replace
@@ -96,7 +92,7 @@ def _workers(n, plan):
     from flops_fit.sweep import device_executor
     return contextlib.nullcontext() if n == 1 else device_executor(n or None, plan)
 
-# %% ../nbs/16_cli.ipynb #6e2b2781
+# %% ../nbs/16_cli.ipynb #586a8639
 def train(args):
     "Train the runs of plan.json that the folder does not have yet."
     from flops_fit.experiments import SweepPlan
@@ -107,7 +103,7 @@ def train(args):
     else:
         opt.usable_device(args.device)
         task = _task_of(args)
-        with _safe_path(), _workers(args.workers, made) as executor:
+        with _workers(args.workers, made) as executor:
             runner = TrainingRunner("local", args.output_dir, executor, args.device)
             runs = runner.run_sweep(made, task)
     return _account(runs, args)
@@ -118,7 +114,7 @@ def _account(runs, args):
     count = {s: sum(r.status == s for r in runs) for s in kinds}
     print(", ".join(f"{n} {s}" for s, n in count.items() if n) + ", SIMULATED"*args.mock)
     failed = [r for r in runs if r.status == "failed"]
-    for r in failed: print(r)
+    for r in failed: print(_line(r))
 
     if not count["completed"] and count["skipped"] < len(runs):
         last = (failed[-1].error_message or "").strip() if failed else ""
@@ -155,7 +151,10 @@ def plot(args):
     result.plot()
     for f in sorted((result.output_dir/"plots").glob("*.png")): print(f)
 
-# %% ../nbs/16_cli.ipynb #e539e14a
+# %% ../nbs/16_cli.ipynb #84a447c4
+class _Parser(argparse.ArgumentParser):
+    def error(self, message): super().error(_line(message))
+
 def _command(sub, fn, out="outputs"):
     c = sub.add_parser(fn.__name__, help=fn.__doc__, description=fn.__doc__)
     c.add_argument("--output-dir", default=out, help=f"folder of the sweep (default: {out})")
@@ -204,7 +203,7 @@ def _train_options(arg):
         help="processes (default: one a GPU or CPU core; 1: here)")
     arg("--device", help="cpu, cuda, cuda:1 ...")
 
-# %% ../nbs/16_cli.ipynb #4f33c7ca
+# %% ../nbs/16_cli.ipynb #97648ebe
 def _runs_options(arg):
     arg("runs", nargs="?", help="table of runs made elsewhere: CSV, JSON or JSON lines with "
                                 "parameters, tokens and loss")
@@ -219,8 +218,8 @@ def _answer_options(arg, required):
 
 def _parser():
     from flops_fit.examples.commands import add_commands
-    p = argparse.ArgumentParser("flops-fit", description="How big should the model be, how much "
-                                "data should it see, and how sure is that.")
+    p = _Parser("flops-fit", description="How big should the model be, how much data should it "
+                                         "see, and how sure is that.")
     sub = p.add_subparsers(dest="command", required=True)
     _demo_options(_command(sub, demo, "demo"))
     _plan_options(_command(sub, plan))
@@ -237,12 +236,7 @@ def _parser():
                        help="show the traceback of an error")
     return p
 
-# %% ../nbs/16_cli.ipynb #70cfb7be
-def _line(text, most=1000):
-    "A text in one line of characters that print, its middle left out where it is long."
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return text if len(text) <= most else f"{text[:most//2]} ... {text[-most//2:]}"
-
+# %% ../nbs/16_cli.ipynb #93e10cf7
 def _sentences(text): return re.split(r"(?<=[.!?])\s+(?=[A-Z])", _line(text))
 
 def _help_with(e):
@@ -262,7 +256,7 @@ def two_lines(
     "What to tell somebody who typed a command."
     from flops_fit.laws import FitError
     if all(hasattr(e, k) for k in ("what", "expected", "got", "fix")):
-        return _line(f"{e.what}: expected {e.expected}, got {e.got}"), _line(e.fix, 4000)
+        return _line(f"{e.what}: expected {e.expected}, got {e.got}", 4000), _line(e.fix, 4000)
     if isinstance(e, FitError):
         *what, fix = _sentences(e)
         if what: return " ".join(what), fix
@@ -272,7 +266,7 @@ def two_lines(
         what = e.strerror + (f": {e.filename}" if e.filename is not None else "")
     return _line(what), f"{_help_with(e)}; --debug shows the traceback"
 
-# %% ../nbs/16_cli.ipynb #ee2fcb77
+# %% ../nbs/16_cli.ipynb #fb218620
 def _told(text):
     "A line for stderr; somebody who reads neither it nor stdout is told nothing."
     if sys.stderr is None: return
@@ -286,6 +280,7 @@ def _plain_warnings(name, debug):
     try: yield
     finally: warnings.showwarning = before
 
+# %% ../nbs/16_cli.ipynb #e0a7f90c
 def _flush():
     "Write out what was printed, so that an error in it is ours to tell."
     if sys.stdout is not None: sys.stdout.flush()
@@ -294,13 +289,28 @@ def _closed():
     "Can stdout take no more? Then what is left goes nowhere, and Python says nothing at its end."
     try:
         _flush()
-    except OSError:
+        look = select.poll()
+        look.register(sys.stdout.fileno(), 0)
+        closed = bool(look.poll(0)) # its reader is gone
+    except (AttributeError, ValueError): closed = False # no stdout, no poll here, no real file
+    except OSError: closed = True
+    if closed:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    return closed
 
-# %% ../nbs/16_cli.ipynb #411e6dd9
+# %% ../nbs/16_cli.ipynb #05ea5b11
+@contextlib.contextmanager
+def _safe_path():
+    "Processes that are started meanwhile do not look for the standard library in this folder."
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try: yield
+    finally:
+        if before is None: os.environ.pop("PYTHONSAFEPATH", None)
+        else: os.environ["PYTHONSAFEPATH"] = before
+
+# %% ../nbs/16_cli.ipynb #95225fb3
 def main(argv=None):
     "Run one command; gives the exit status."
     argv = sys.argv[1:] if argv is None else [*argv]
@@ -308,7 +318,7 @@ def main(argv=None):
     try:
         args = _parser().parse_args(argv)
         name, debug = f"flops-fit {args.command}", args.debug
-        with _plain_warnings(name, debug):
+        with _plain_warnings(name, debug), _safe_path():
             status = args.run(args) or 0
         _flush()
         return status
