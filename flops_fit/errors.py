@@ -98,7 +98,7 @@ def check_number(
     good = v is not None and -1.7e308 < v < 1.7e308 # false for NaN, true for no int beyond the floats
     good = good and (least is None or v >= least) and (above is None or v > above)
     good = good and (most is None or v <= most) and (below is None or v < below)
-    if good and whole and v != (v := int(v)): good = False
+    if good and whole: good = v == (v := int(v)) and abs(v) < 2**63 # what an array of integers can hold
     if good: return v
     kind = "a whole number" if whole else "a finite number"
     words = f"{kind} {_range(least, above, most, below)}".strip() + ", or None"*optional
@@ -110,6 +110,7 @@ def _as_floats(value):
     import numpy as np
     if isinstance(value, (str, bytes, dict, set, frozenset)) or not hasattr(value, "__len__"): return None
     try:
+        if np.ma.isMaskedArray(value): value = value.astype(float).filled(np.nan)
         a = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
         if a.dtype == object:
             if any(v is not None and plain(v) is None for v in a.ravel()): return None
@@ -124,6 +125,7 @@ def check_numbers(
     least=None, above=None, most=None, below=None, # the range of each
     n:int=None, # how many there must be
     fewest:int=1, # how many at least
+    ndim:int=1, # dimensions at most; None: any
     scalar:bool=False, # may it be one number?
     optional:bool=False, # may it be None?
     expected:str=None, # in words
@@ -133,12 +135,16 @@ def check_numbers(
     "`value` as an array of finite numbers in their range, or `error`."
     if value is None and optional: return None
     import numpy as np
-    a = np.array(check_number(value, what, fix=fix, error=error), float) if scalar and plain(value) is not None else _as_floats(value)
+    one = plain(value) if scalar else None
+    a = np.array(check_number(one, what, fix=fix, error=error), float) if one is not None else _as_floats(value)
     words = expected or f"a list of finite numbers{' ' + r if (r := _range(least, above, most, below)) else ''}"
     words += ", or one number"*scalar + ", or None"*optional
-    if a is None or a.ndim > 1 or a.ndim == 0 and not scalar: refuse(what, words, value, fix, error)
-    if a.ndim and n is not None and len(a) != n: refuse(what, f"{n} numbers", f"{len(a)}", fix or "pass lists of one length", error)
-    if a.ndim and len(a) < fewest: refuse(what, f"at least {fewest} number{'s'*(fewest > 1)}", f"{len(a)}", fix, error)
+    if a is None or a.ndim > (9 if ndim is None else ndim) or a.ndim == 0 and not scalar:
+        refuse(what, words, value, fix, error)
+    if a.ndim and n is not None and len(a) != n:
+        refuse(what, f"{n} numbers", f"{len(a)}", fix or "pass lists of one length", error)
+    if a.ndim and a.size < fewest:
+        refuse(what, f"at least {fewest} number{'s'*(fewest > 1)}", f"{a.size}", fix, error)
     good = np.isfinite(a)
     if least is not None: good &= a >= least
     if above is not None: good &= a > above
