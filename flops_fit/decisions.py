@@ -8,9 +8,9 @@ __all__ = []
 # %% ../nbs/03d_decisions.ipynb #98061ce0
 import numpy as np
 from fastcore.basics import patch
-from .errors import LARGEST, FitError, FitWarning, check_number
+from .errors import LARGEST, SMALLEST, FitError, FitWarning, check_number
 from .intervals import spread
-from .lawfit import Answer, LawFit, _array, _determined, _ends
+from .lawfit import Answer, LawFit, _array, _ends
 
 # %% ../nbs/03d_decisions.ipynb #9a5f8577
 @patch
@@ -21,11 +21,11 @@ def penalty(self:LawFit,
 )->Answer: # target_compute, times, num_params, num_tokens, loss, penalty, penalty_lower, penalty_upper
     """The loss paid at the same compute for a model `times` smaller than optimal. Beyond the runs the interval also holds the form's own error in ln N*,
     which moves the valley under the model that was chosen."""
-    C, times = _array(C, "C", "a positive number of FLOPs"), _array(times, "times", most=1e12)
+    C, times = _array(C, "C", "a positive number of FLOPs"), _array(times, "times", least=1e-12, most=1e12)
     if C.ndim and times.ndim and len(C) != len(times):
         raise FitError(f"times: expected one number, or one for each of the {len(C)} budgets, got {len(times)}. Pass one.")
     C, times = np.broadcast_arrays(C, times)
-    _determined(self._optimum(C.ravel()))
+    self._determined(self._optimum(C.ravel()))
     budgets, best = self._best(C.ravel())
     def h(theta):
         n = best(theta)[..., 0] - np.log(times.ravel())
@@ -35,8 +35,8 @@ def penalty(self:LawFit,
     here = away < 1e-6               # the optimum itself costs nothing
     moved = 2*self.form[1]*np.maximum(np.log(budgets/self.max_compute), 0)/np.where(here, 1, away)  # the penalty grows as (ln times)²
     least = np.exp(best(self.theta[None])[0, :, 0])/times.ravel()
-    if not ((least >= 1) & (budgets/self.k/least >= 1)).all():
-        raise FitError(f"times: expected a model of a parameter or more and a token or more to train it on, got {least.min():.2g} parameters. "
+    if not ((least >= SMALLEST) & (budgets/self.k/least >= SMALLEST)).all():
+        raise FitError(f"times: expected a model that has parameters, and tokens to train it on, got {least.min():.2g} parameters. "
                        "Pass a number nearer to 1.")
     half = self._quantile(level)*np.hypot(spread(h, self.theta, self.root), moved)
     value, half = np.where(here, -np.inf, value), np.where(here, 0, half)
@@ -54,7 +54,7 @@ def budget_for(self:LawFit,
     level=.95, # of the interval
 )->Answer: # target_loss, compute, compute_lower, compute_upper, optimal_params, optimal_tokens
     "The least FLOPs that reach a loss"
-    target = np.atleast_1d(_array(loss, "loss", most=1e30))
+    target = np.atleast_1d(_array(loss, "loss", least=1e-30, most=1e30))
     for v, name in ((unique_tokens, "unique_tokens"), (inference_tokens, "inference_tokens")):
         check_number(v, name, least=0, most=LARGEST, optional=name == "unique_tokens", error=FitError)
     lnC = np.log(self.max_compute) + np.linspace(-12, 25, 371)

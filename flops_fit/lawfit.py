@@ -11,19 +11,19 @@ from functools import cached_property
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .laws import LAWS, Law, _checked
-from .errors import LARGEST, FitError, FitWarning, check_bool, check_choice, check_kind, check_number, check_numbers, check_text, refuse, shown
+from .errors import LARGEST, SMALLEST, FitError, FitWarning, as_floats, check_bool, check_choice, check_kind, check_number, check_numbers, check_text, refuse, shown
 from .intervals import bootstrap, profile, quantile, share_inside, spread
 from .solver import Problem, solve
 
 # %% ../nbs/03c_lawfit.ipynb #9ee18539
-def _array(x, name, what="a positive number", most=LARGEST, ndim=1):
+def _array(x, name, what="a positive number", least=SMALLEST, most=LARGEST, ndim=1):
     "x as floats, a number or an array of them, or a FitError that names the argument"
-    return check_numbers(x, name, above=0, most=most, ndim=ndim, scalar=True, expected=what, error=FitError,
+    return check_numbers(x, name, least=least, most=most, ndim=ndim, scalar=True, expected=what, error=FitError,
                          fix="check the units and for missing values")
 
 def _level(level): return check_number(level, "level", above=0, below=1, error=FitError, fix="pass .95 for 95%")
 def _seed(seed): return check_number(seed, "seed", least=0, whole=True, error=FitError)
-def _times(n, name="n"): return check_number(n, name, least=1, most=10**6, whole=True, error=FitError)
+def _times(n, name="n"): return check_number(n, name, least=1, most=100_000, whole=True, error=FitError)
 
 class Answer(dict):
     "A dict whose entries are also attributes: floats for one budget, arrays for several"
@@ -140,7 +140,7 @@ def _best(self:LawFit, C, unique_tokens=None, inference_tokens=0.):
     "C as an array, and a function theta -> (ln N*, ln D*, ln L*) stacked last, (S,m,3)"
     C = np.atleast_1d(_array(C, "C", "a positive number of FLOPs"))
     one_each = lambda v, name, **kw: _one_each(check_numbers(v, name, scalar=True, most=LARGEST, error=FitError, **kw), name, len(C))
-    u = None if unique_tokens is None else np.log(one_each(unique_tokens, "unique_tokens", above=0))
+    u = None if unique_tokens is None else np.log(one_each(unique_tokens, "unique_tokens", least=SMALLEST))
     T = one_each(inference_tokens, "inference_tokens", least=0)
     def best(theta):
         n, d, loss = self.law.best_on_budget(self._plain(theta), np.log(C), self.k, u, T)
@@ -176,17 +176,19 @@ def _optimum(self:LawFit, C, unique_tokens=None, inference_tokens=0., level=.95)
         form = dict(expected_loss=self.form[0], tokens_per_param=2*self.form[1]).get(name, self.form[1])*far
         sd = np.sqrt(se[:, i]**2 + form**2 + (self.sigma**2 if self.noise_in_loss and name == "expected_loss" else 0.))
         with np.errstate(all="ignore"): out[name] = np.exp(value[:, i])
-        low = 1. if name in ("optimal_params", "optimal_tokens") else np.exp(-_LOSS)
+        low = SMALLEST if name in ("optimal_params", "optimal_tokens") else np.exp(-_LOSS)
         out[f"{name}_lower"], out[f"{name}_upper"] = _ends(value[:, i], t*sd, np.minimum(low, out[name]), np.maximum(LARGEST, out[name]))
     if unique_tokens is not None:
-        for s in ("", "_lower", "_upper"): out[f"epochs{s}"] = out[f"optimal_tokens{s}"]/np.asarray(unique_tokens, float)
+        for s in ("", "_lower", "_upper"): out[f"epochs{s}"] = out[f"optimal_tokens{s}"]/as_floats([unique_tokens] if np.ndim(unique_tokens) == 0 else unique_tokens)
     return out if np.ndim(C) else Answer({k: float(v[0]) for k, v in out.items()})
 
 # %% ../nbs/03c_lawfit.ipynb #c0ffee13
-def _determined(best):
+@patch
+def _determined(self:LawFit, best):
     "`best`, or a `FitError` where it is no answer: less than a parameter or a token, more than anybody could have, no loss"
+    least_N, least_D = (min(1., self.data[v].min()) for v in "ND") # less than one where the runs are in billions
     N, D, L = (np.atleast_1d(best[n]) for n in ("optimal_params", "optimal_tokens", "expected_loss"))
-    bad = ~((N >= 1) & (N <= LARGEST) & (D >= 1) & (D <= LARGEST) & (np.abs(np.log(np.where(L > 0, L, 1e-300))) < _LOSS))
+    bad = ~((N >= least_N) & (N <= LARGEST) & (D >= least_D) & (D <= LARGEST) & (np.abs(np.log(np.where(L > 0, L, 1e-300))) < _LOSS))
     if not bad.any(): return best
     i, C = int(np.argmax(bad)), np.atleast_1d(best["target_compute"])
     raise FitError(f"C: expected a budget at which these runs determine the best model, got {C[i]:.3g} FLOPs, where the law puts it at "
@@ -202,7 +204,7 @@ def optimum(self:LawFit,
 )->Answer: # target_compute, then optimal_params, optimal_tokens, expected_loss, tokens_per_param, each with _lower and _upper
     """The compute-optimal N and D for C FLOPs, and the loss they reach. An end of an interval that the runs leave open is 0 or infinite.
     Raises `FitError` for a budget at which these runs do not determine them"""
-    return _determined(self._optimum(C, unique_tokens, inference_tokens, level))
+    return self._determined(self._optimum(C, unique_tokens, inference_tokens, level))
 
 # %% ../nbs/03c_lawfit.ipynb #1af4698f
 @patch
@@ -306,6 +308,7 @@ def optimum_draws(self:LawFit,
 )->dict: # optimal_params, optimal_tokens, expected_loss, each (n,m)
     "Optima of plausible laws, moved by as much as the form may be wrong; where they lie is what the intervals of `optimum` say"
     n, seed = _times(n), _seed(seed)
+    self._determined(self._optimum(C, unique_tokens, inference_tokens))
     C, best = self._best(C, unique_tokens, inference_tokens)
     out, z, far = best(self._draw(n, seed)), np.random.default_rng([seed, 1]).normal(size=(3, n, 1)), np.maximum(np.log(C/self.max_compute), 0)
     moved = self.form[1]*far*z[0]

@@ -9,7 +9,7 @@ __all__ = ['CHINCHILLA', 'COUPLED', 'KAPLAN', 'REPEATS', 'DATA_CONSTRAINED', 'LA
 import inspect
 from dataclasses import dataclass, field
 import numpy as np
-from .errors import LARGEST, FitError, FitWarning, check_callable, check_kind, check_numbers, check_number, check_text
+from .errors import LARGEST, SMALLEST, FitError, FitWarning, check_bool, check_callable, check_kind, check_numbers, check_number, check_text
 
 # %% ../nbs/02_laws.ipynb #c666f5bf
 _all_ = ["FitError", "FitWarning"] # at home in `errors`
@@ -35,6 +35,8 @@ class Law:
         check_callable(self.evaluate, "Law(evaluate=)", "a function (theta, x, y, u, grad) -> loss, gradient", error=FitError)
         check_callable(self.starts, "Law(starts=)", "a function (x, y, loss, u) -> starts", optional=True, error=FitError)
         check_kind(self.real, "Law(real=)", (tuple, list, set), "names of parameters", error=FitError)
+        check_kind(self.equation, "Law(equation=)", str, "a text", error=FitError)
+        check_bool(self.needs_unique, "Law(needs_unique=)", error=FitError)
         for what in ("units", "fixed"): check_kind(getattr(self, what), f"Law({what}=)", dict, "a dict by parameter", error=FitError)
 
     def __repr__(self): return f"Law({self.name}: L = {self.equation})"
@@ -93,7 +95,7 @@ class Law:
 # %% ../nbs/02_laws.ipynb #c0ffee01
 def _checked(N, D, unique_tokens=None):
     "N, D and unique tokens (or None) as arrays of one shape"
-    count = lambda v, name, **kw: check_numbers(v, name, above=0, most=LARGEST, ndim=None, scalar=True, error=FitError, **kw)
+    count = lambda v, name, **kw: check_numbers(v, name, least=SMALLEST, most=LARGEST, ndim=None, expected=f"positive numbers from {SMALLEST:g} to {LARGEST:g}", scalar=True, error=FitError, **kw)
     N, D, U = count(N, "N"), count(D, "D"), count(unique_tokens, "unique_tokens", optional=True)
     try: N, D, *U = np.broadcast_arrays(N, D, *([] if U is None else [U]))
     except ValueError:

@@ -125,6 +125,7 @@ MOST = 1e46
 
 def _number(x, where, blank):
     if any(re.search(b, where) for b in blank): return
+    if where.endswith("_lower") and x == 0 or where.endswith("_upper") and x == math.inf: return # an end that the runs leave open
     if isinstance(x, complex): yield f"{where} is complex"
     elif not math.isfinite(x): yield f"{where} is {x}"
     elif POSITIVE.match(where.rsplit(".", 1)[-1]) and not (0 < x < MOST): yield f"{where} is {x:g}"
@@ -147,6 +148,7 @@ def absurd(x, where="answer", blank=(), depth=0):
         if abs(x) > 10**300: yield f"{where} is beyond the floats"
     elif isinstance(x, (float, complex, np.number)): yield from _number(x.item() if isinstance(x, np.number) else x, where, blank)
     elif isinstance(x, pd.DataFrame):
+        if {"status", "loss"} <= {*x.columns} and x.columns.is_unique: x = x[x.status == "completed"] # the others have none
         if len(x.columns) and x.columns.is_unique: yield from _intervals(x, where, blank)
         for i, c in enumerate(x.columns):
             col = x.iloc[:, i]
@@ -174,7 +176,9 @@ def _ours(x, where, blank, depth):
         yield from absurd(dict(params=x.params, objective=x.objective, sigma=x.sigma, warnings=x.warnings), f"{where}.LawFit", blank, depth + 1)
         for p, v in x.params.items():
             if p not in x.law.real and v < 0: yield f"{where}.{p} is {v}"
-    elif kind == "PowerLawFit": yield from absurd({k: getattr(x, k) for k in ("coefficient_k", "exponent_a", "l_inf", "k_ci", "a_ci", "r_squared")} | dict(said=repr(x)), f"{where}.PowerLawFit", blank, depth + 1)
+    elif kind == "PowerLawFit": # as many points as parameters leave the intervals open; points of one height have no R²
+        blank = (*blank, "_ci$", "r_squared")
+        yield from absurd({k: getattr(x, k) for k in ("coefficient_k", "exponent_a", "l_inf", "k_ci", "a_ci", "r_squared")} | dict(said=repr(x)), f"{where}.PowerLawFit", blank, depth + 1)
     elif kind == "ScalingAnalysis":
         yield from absurd(dict(runs=x.runs, said=repr(x), told=x._facts(), warnings=x.warnings, points=x.optimal_points), f"{where}.ScalingAnalysis", (*blank, "loss_se", "compute_budget", "unique_tokens", "log_se"), depth + 1)
         for ask in (lambda: x.predict(x.max_compute), lambda: x.predict(1e3*x.max_compute)):
