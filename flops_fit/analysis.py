@@ -267,7 +267,7 @@ def summary(self:ScalingAnalysis,
     C=None, # FLOPs at which approaches are compared (default: ten times the largest run)
 )->str:
     "The analysis in words and numbers"
-    C = float(C or 10*self.max_compute)
+    C = self._budget(C)
     lines = [f[0].upper() + f[1:] + "." for f in self._facts()]
     table = self.approaches(C)
     if len(table): lines += [f"\nAt {flop(C)} FLOPs:", _short(table).to_string()]

@@ -65,9 +65,10 @@ def refuse(
 # %% ../nbs/00_errors.ipynb #8f7df649
 SMALLEST, LARGEST = 1e-6, 1e45 # of a count: FLOPs, parameters, tokens, in whatever unit (runs may come in billions)
 
-def _range(least, above, most, below):
-    "The range in words"
-    if (least, above, most, below) == (None, 0, None, None): return "above 0"
+def _range(least, above, most, below, v=None):
+    "The range in words; an end that nobody comes near is named to whom it was passed"
+    if least is not None and 0 < least <= SMALLEST and not (v is not None and 0 < v < least): least, above = None, 0
+    if most is not None and most >= 1e18 and not (v is not None and v > most): most = None
     low = f"at least {least:g}" if least is not None else f"above {above:g}" if above is not None else ""
     high = f"at most {most:g}" if most is not None else f"below {below:g}" if below is not None else ""
     return " and ".join(filter(None, (low, high)))
@@ -102,8 +103,8 @@ def check_number(
     if good and whole: good = v == (v := int(v)) and abs(v) < 2**63 # what an array of integers can hold
     if good: return v
     kind = "a whole number" if whole else "a finite number"
-    words = f"{kind} {_range(least, above, most, below)}".strip() + ", or None"*optional
-    refuse(what, expected or words, value, fix, error)
+    words = f"{kind} {_range(least, above, most, below, v)}".strip() + ", or None"*optional
+    refuse(what, expected or words, shown(value), fix, error)
 
 # %% ../nbs/00_errors.ipynb #42d72314
 def as_floats(
@@ -141,10 +142,10 @@ def check_numbers(
     one = plain(value) if scalar else None
     if one is not None and abs(one) < 1.7e308: value = np.array(one, float) # an int beyond the floats is no number
     a = as_floats(value)
-    words = expected or f"a list of finite numbers{' ' + r if (r := _range(least, above, most, below)) else ''}"
+    words = expected or f"a list of finite numbers {_range(least, above, most, below)}".strip()
     words += ", or one number"*scalar + ", or None"*optional
     if a is None or a.ndim > (9 if ndim is None else ndim) or a.ndim == 0 and not scalar:
-        refuse(what, words, value, fix, error)
+        refuse(what, words, shown(value), fix, error)
     if a.ndim and n is not None and len(a) != n:
         refuse(what, f"{n} numbers", f"{len(a)}", fix or "pass lists of one length", error)
     if a.ndim and a.size < fewest:
@@ -156,7 +157,9 @@ def check_numbers(
     if below is not None: good &= a < below
     if good.all(): return a
     i = int(np.argmin(good.ravel()))
-    refuse(what, words, f"{a.ravel()[i]:g}" + f" at position {i}"*(a.ndim > 0), fix, error)
+    v = a.ravel()[i]
+    if np.isfinite(v) and v > 0: words = f"numbers {_range(least, above, most, below, v)}"
+    refuse(what, words, f"{v:g}" + f" at position {i}"*(a.ndim > 0), fix, error)
 
 # %% ../nbs/00_errors.ipynb #30fbc919
 def check_choice(
@@ -170,23 +173,23 @@ def check_choice(
     for c in choices:
         if type(value) is type(c) and value == c: return value
     words = [repr(c) for c in choices]
-    refuse(what, " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words), value, fix or "choose one of them", error)
+    refuse(what, " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words), shown(value), fix or "choose one of them", error)
 
 def check_callable(value, what:str, expected:str="a function", optional=False, fix="", error=ContractError):
     "Something that can be called."
     if callable(value) or value is None and optional: return value
-    refuse(what, expected + ", or None"*optional, value, fix, error)
+    refuse(what, expected + ", or None"*optional, shown(value), fix, error)
 
 def check_text(value, what:str, expected:str="a text", optional=False, fix="", error=ContractError):
     "A text that is not empty."
     if isinstance(value, str) and value or value is None and optional: return value
-    refuse(what, expected + ", or None"*optional, value, fix, error)
+    refuse(what, expected + ", or None"*optional, shown(value), fix, error)
 
 # %% ../nbs/00_errors.ipynb #040fcda5
 def check_bool(value, what:str, fix="", error=ContractError)->bool:
     "True or False; NumPy's are taken as well."
     if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"): return bool(value)
-    refuse(what, "True or False", value, fix, error)
+    refuse(what, "True or False", shown(value), fix, error)
 
 def check_kind(value, what:str, kinds, expected:str, optional=False, fix="", error=ContractError):
     "An object of one of some types."
@@ -199,4 +202,4 @@ def check_path(value, what:str, optional=False, fix="", error=ContractError):
     if value is None and optional: return None
     good = isinstance(value, (str, os.PathLike)) and str(value) and "\0" not in str(value)
     if good: return Path(value)
-    refuse(what, "a path" + ", or None"*optional, value, fix, error)
+    refuse(what, "a path" + ", or None"*optional, shown(value), fix, error)

