@@ -5,6 +5,7 @@ import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from flops_fit import cli
 from flops_fit.cli import main
+from flops_fit.experiments import SweepPlan
 from flops_fit.dataset import ContractError
 from flops_fit.laws import FitError
 from flops_fit.sweep import MOCK_LAW
@@ -425,10 +426,11 @@ def test_a_sweep_of_which_nothing_comes(place, capsys):
 
 def test_warnings_are_a_line_each(trap, capsys):
     (trap/"s"/"runs").mkdir()
-    (trap/"s"/"runs"/"a.json").write_text("{")
+    name = SweepPlan.load(trap/"s"/"plan.json").experiments[0].experiment_id
+    (trap/"s"/"runs"/f"{name}.json").write_text("{")
     status, _, err = say(capsys, "fit --output-dir s")
     warned, *rest = err.splitlines()
-    assert status == 2 and warned.startswith("flops-fit fit: warning: ") and "a.json" in warned and two_lines("\n".join(rest), "fit")
+    assert status == 2 and warned.startswith("flops-fit fit: warning: ") and f"{name}.json" in warned and two_lines("\n".join(rest), "fit")
 
 
 def test_interrupted(capsys, monkeypatch):
