@@ -187,14 +187,14 @@ def load_named(
     except (Exception, SystemExit) as e: # whatever the module does as it is imported
         raise ContractError(repr(name), expected, f"{type(e).__name__}: {e}", fix) from e
 
-# %% ../nbs/15b_taskfile.ipynb #1932ad45
+# %% ../nbs/15b_taskfile.ipynb #b3f492be
 def _made(name, kwargs, folder):
     "A dataset, made from its name and arguments."
     factory = load_named(name, folder)
     try:
         return factory(**kwargs)
     except ContractError: raise
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise ContractError(_call(name, kwargs), "a dataset that can be made",
                             f"{type(e).__name__}: {e}",
                             "check its arguments, and the files it reads") from e
@@ -206,6 +206,9 @@ def build_task(
     "Import what a task names and put it together, data and all. Raises `ContractError`."
     from flops_fit.contract import make_task
     model, loss = load_named(task.model, folder), load_named(task.loss, folder)
+    if not callable(loss):
+        raise ContractError(task.loss, "a loss: a function of (outputs, targets)",
+                            type(loss).__name__, "name the function itself")
     data = _made(task.data, task.data_kwargs, folder)
     held = _made(task.eval_data, task.eval_kwargs, folder) if task.eval_data else None
     metrics = {k: load_named(v, folder) for k, v in task.metrics.items()}
