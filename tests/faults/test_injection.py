@@ -1,0 +1,186 @@
+"""Every k-th call of every kind goes wrong, in every way: nothing is lost, made up or made twice.
+
+`make faults` counts k up until no new call is reached. CI takes one call in STRIDE, each pair of
+kind and fault beginning with another one, which stands in the test's name.
+"""
+import itertools
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from faults import LONG
+from faults.injection import FAULTS, KINDS, Carried, Fault, Injector
+from faults.small import (
+    Log, Partner, StopAt, check, end, finished, hurry, start, stops, train, undisturbed)
+from flops_fit.dataset import ContractError
+from flops_fit.sweep import device_executor
+from models import outcome
+
+STRIDE = 1 if LONG else 29
+ERRORS = [what for what in FAULTS if what != "kill"]
+
+
+def pairs(faults, every=1):
+    "(kind, fault, first call to be tried); CI takes one pair in `every`."
+    both = [p for p in itertools.product(KINDS, faults) if Fault(p[0], 1, p[1]).possible]
+    first = [1 + 5*i % STRIDE for i in range(len(both))]
+    return [pytest.param(kind, what, at, id=f"{kind}-{what}-from-{at}")
+            for i, ((kind, what), at) in enumerate(zip(both, first)) if LONG or i % every == 0]
+
+
+class Case:
+    "One fault in one folder: the sweep is in `path`; log and mark lie outside the disk."
+
+    def __init__(self, fault, folder):
+        self.fault, self.folder, self.disk = fault, folder, folder/"disk"
+        self.path, self.mark = self.disk/"s", folder/"mark"
+        self.disk.mkdir(parents=True)
+        self.log, self.tap = Log(folder/"log", self.path), Injector(self.disk, fault, self.mark)
+
+    @property
+    def hit(self):
+        "Has it happened, in whatever process?"
+        return self.mark.exists()
+
+    def part(self, *listeners, **settings):
+        """One call of `run_sweep`, with the fault in this process.
+
+        An error comes out of it at its very start or not at all, and what it gives is true.
+        """
+        seen, self.log.last = len(self.log.lines()), None
+        try:
+            with self.tap:
+                runs = train(self.path, None, [self.log, *listeners], **settings)
+        except (OSError, ContractError) as error:
+            assert str(error), "an error without a word"
+            assert len(self.log.lines()) == seen, f"out of a sweep that had trained came {error!r}"
+            return None
+
+        for run in runs:
+            if run.status == "completed":
+                assert (run.status, run.final_loss) == undisturbed()[run.experiment_id]
+            else:
+                assert run.status in ("skipped", "failed"), run
+            if run.status == "failed":
+                assert self.mark.exists() and not missed(self.mark.read_text()), run.error_message
+        return runs
+
+    def verify(self):
+        "Undisturbed, the sweep ends as if nothing had been."
+        there = finished(self.path)
+        lost = self.log.saved() - there
+        if self.fault.what != "full": # of a full disk the sweep said what is in memory alone
+            assert not lost, "a run whose save had returned is not there"
+        assert not self.log.count("again"), "a finished run was trained again"
+        check(self.path, self.folder/"again")
+
+
+def missed(path):
+    "A checkpoint, a curve, a beat: what cannot be written there is missed, and no run fails."
+    parts = Path(path).parts
+    return any(p in ("checkpoints", "curves", "progress") or ".safetensors" in p for p in parts)
+
+
+def cases(kind, what, first, tmp_path):
+    "A case for each call, from `first` on, until one tells that its call was not reached."
+    for at in itertools.count(first, STRIDE):
+        case = Case(Fault(kind, at, what), tmp_path/f"{at}")
+        yield case
+        if not case.hit:
+            return
+        shutil.rmtree(case.folder)
+
+
+@pytest.mark.parametrize("kind, what, first", pairs(ERRORS))
+def test_an_error_in_one_runner(kind, what, first, tmp_path):
+    for case in cases(kind, what, first, tmp_path):
+        for stop in stops():
+            case.part(StopAt(case.path, *stop))
+        case.part()
+        case.verify()
+
+
+def doomed(case):
+    "The sweep's whole life, in a process that ends in the midst of it."
+    for stop in stops():
+        case.part(StopAt(case.path, *stop))
+    case.part()
+
+
+@pytest.mark.parametrize("kind, what, first", pairs(["kill"]))
+def test_one_runner_is_killed(kind, what, first, tmp_path):
+    for case in cases(kind, what, first, tmp_path):
+        code = end(start(doomed, case))
+        assert code == (-signal.SIGKILL if case.hit else 0)
+        case.verify()
+
+
+@pytest.fixture(scope="module")
+def partner():
+    partner = Partner()
+    yield partner
+    partner.close()
+
+
+@pytest.mark.parametrize("kind, what, first", pairs(ERRORS, 4))
+def test_an_error_in_one_of_two_runners(kind, what, first, tmp_path, partner):
+    for case in cases(kind, what, first, tmp_path):
+        partner.begin(case.path, case.log)
+        with hurry():
+            case.part()
+        assert partner.wait() == undisturbed()
+        assert not case.log.shared(), "two runners trained one run at a time"
+        case.verify()
+
+
+def doomed_beside(case):
+    "A sweep beside another's, in a process that ends in the midst of it."
+    with hurry():
+        case.part()
+
+
+@pytest.mark.parametrize("kind, what, first", pairs(["kill"]))
+def test_one_of_two_runners_is_killed(kind, what, first, tmp_path, partner):
+    for case in cases(kind, what, first, tmp_path):
+        process = start(doomed_beside, case)
+        while process.is_alive() and not case.path.exists():
+            time.sleep(.001)
+        partner.begin(case.path, case.log)
+        code = end(process)
+        assert partner.wait() == undisturbed()
+        assert code == (-signal.SIGKILL if case.hit else 0)
+        case.verify()
+
+
+@pytest.fixture(scope="module")
+def pool():
+    "A pool that stays."
+    with hurry(), device_executor(2) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("kind, what, first", pairs(ERRORS, 4))
+def test_an_error_in_a_worker(kind, what, first, tmp_path, pool):
+    for case in cases(kind, what, first, tmp_path):
+        runs = train(case.path, None, [case.log, carried(case)], executor=pool)
+        assert all(r.status in ("completed", "failed") for r in runs)
+        assert all(undisturbed()[k] == v for k, v in outcome(runs).items() if v[0] == "completed")
+        if any(r.status == "failed" for r in runs):
+            assert not missed(case.mark.read_text()), [r.error_message for r in runs]
+        assert not case.log.shared(), "two workers trained one run at a time"
+        case.verify()
+
+
+@pytest.mark.parametrize("kind, what, first", pairs(["kill"], 3))
+def test_a_worker_is_killed(kind, what, first, tmp_path, pool):
+    for case in cases(kind, what, first, tmp_path):
+        runs = train(case.path, None, [case.log, carried(case)], executor=pool)
+        assert outcome(runs) == undisturbed()
+        case.verify()
+
+
+def carried(case):
+    return Carried(case.disk, case.fault, case.mark)
