@@ -19,7 +19,7 @@ FAULTS = ("EIO", "ENOSPC", "EINTR", "short", "full", "kill")
 # As they are before anything is put in their place.
 REAL = {name: getattr(os, name) for name in (
     "open", "write", "fsync", "rename", "replace", "link", "unlink", "mkdir", "rmdir", "utime")}
-_real_open, _readlink, _kill = io.open, os.readlink, os.kill
+real_open, _readlink, _kill = io.open, os.readlink, os.kill
 
 
 def whereabouts(path, dir_fd=None):
@@ -121,10 +121,10 @@ class Tap:
         "What is opened to be read is left alone."
         where = whereabouts(file) if not isinstance(file, int) else ""
         if not self.inside(where) or not set(mode) & set("wax+"):
-            return _real_open(file, mode, *args, **kwargs)
+            return real_open(file, mode, *args, **kwargs)
 
         flags = os.O_CREAT | os.O_WRONLY | (os.O_TRUNC if "w" in mode else 0)
-        return self.call("open", [where], lambda: _real_open(file, mode, *args, **kwargs), flags)
+        return self.call("open", [where], lambda: real_open(file, mode, *args, **kwargs), flags)
 
     def _save_file(self, tensors, filename, metadata=None):
         where = whereabouts(filename)

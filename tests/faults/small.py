@@ -270,7 +270,7 @@ def _serve(pipe):
         while True:
             try:
                 path, log = pipe.recv()
-            except EOFError:
+            except (EOFError, ConnectionResetError):
                 return
 
             log.last = None

@@ -64,9 +64,15 @@ class Case:
                 assert (run.status, run.final_loss) == undisturbed()[run.experiment_id]
             else:
                 assert run.status in ("skipped", "failed"), run
-            if run.status == "failed":
-                assert self.mark.exists() and not missed(self.mark.read_text()), run.error_message
+            assert run.status != "failed" or self.excuses(run), run.error_message
         return runs
+
+    def excuses(self, run):
+        "A run may fail where its trunk could not be claimed; never where a checkpoint is missed."
+        if "save_checkpoint" in run.error_message or not self.hit:
+            return False
+
+        return self.fault.what == "full" or not missed(self.mark.read_text())
 
     def verify(self):
         "Undisturbed, the sweep ends as if nothing had been."
@@ -168,8 +174,7 @@ def test_an_error_in_a_worker(kind, what, first, tmp_path, pool):
         runs = train(case.path, None, [case.log, carried(case)], executor=pool)
         assert all(r.status in ("completed", "failed") for r in runs)
         assert all(undisturbed()[k] == v for k, v in outcome(runs).items() if v[0] == "completed")
-        if any(r.status == "failed" for r in runs):
-            assert not missed(case.mark.read_text()), [r.error_message for r in runs]
+        assert all(case.excuses(r) for r in runs if r.status == "failed"), runs
         assert not case.log.shared(), "two workers trained one run at a time"
         case.verify()
 

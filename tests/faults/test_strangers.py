@@ -1,0 +1,216 @@
+"Files from strangers: no path leaves the folder, nothing is believed that is not so."
+import math
+import os
+import warnings
+from dataclasses import replace
+
+import pytest
+
+from faults.forge import forge, read, write
+from faults.small import Log, check, finished, limits, make_plan, train, undisturbed
+from flops_fit.dataset import ContractError
+from flops_fit.experiments import Run, RunTable, SweepPlan
+from flops_fit.laws import FitWarning
+from flops_fit.progress import SweepProgress
+from flops_fit.store import RunStore
+from models import outcome
+
+OUTSIDE = ["../victim", "x/../../../victim", "/tmp/victim", "..", ".", "", "a/b", "a\\b", "a\0b",
+           "x"*65, "trunk\n", "<b>", "ü"]
+
+
+@pytest.fixture
+def path(tmp_path):
+    "A finished sweep, beside a folder that is none of its business."
+    train(tmp_path/"s")
+    for place in (tmp_path/"victim", tmp_path/"s"/"victim"):
+        place.mkdir()
+        (place/"diary").write_text("dear diary")
+    return tmp_path/"s"
+
+
+def unharmed(path):
+    return all((p/"victim"/"diary").read_text() == "dear diary" for p in (path, path.parent))
+
+
+@pytest.mark.parametrize("field", ["trunk", "experiment_id"])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_plan_whose_names_leave_the_folder_is_refused_by_name(field, name, path):
+    file = path/"plan.json"
+    content, _ = read(file)
+    content["experiments"][0][field] = name
+    before = sorted(p.relative_to(path.parent) for p in path.parent.rglob("*"))
+    for sealed in (True, False):
+        write(file, content, sealed)
+        with pytest.raises(ContractError, match="plan.json"):
+            SweepPlan.load(file)
+    assert before == sorted(p.relative_to(path.parent) for p in path.parent.rglob("*"))
+    assert unharmed(path)
+
+
+@pytest.mark.parametrize("field", ["trunk", "experiment_id"])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_plan_in_memory_is_held_to_the_same(field, name, path):
+    plan = make_plan()
+    first, *rest = plan.experiments
+    evil = replace(plan, experiments=[replace(first, **{field: name}), *rest])
+    with limits(), pytest.raises(ContractError):
+        train(path.parent/"other", evil)
+    assert unharmed(path) and not (path.parent/"other").exists()
+
+
+LIES = [math.nan, math.inf, -math.inf, -1, 0, "0.5", None, 1e308, 1e30, True, [0.5], {}, 10**400]
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "bare"])
+@pytest.mark.parametrize("loss", LIES, ids=lambda v: repr(v)[:8])
+def test_a_loss_that_is_no_loss_is_made_again(loss, sealed, path, tmp_path):
+    file = sorted((path/"runs").glob("*.json"))[0]
+    forge(file, sealed, final_loss=loss)
+    with pytest.warns(UserWarning, match="aside|again"):
+        assert file.stem not in RunStore(path).finished()
+    check(path, tmp_path/"log")
+
+
+OTHERS = [("actual_flops", -1.), ("actual_flops", 1.), ("actual_flops", math.nan), ("own_steps", 0),
+          ("num_steps", 10), ("num_params", 7), ("batch_size", "8"), ("status", "finished"),
+          ("status", "failed"), ("experiment_id", "../x"), ("trunk", "../../victim"),
+          ("curve", "../../victim/diary"), ("loss_se", -1), ("loss_se", "small"), ("stranger", 1)]
+
+
+@pytest.mark.parametrize("field, value", OTHERS, ids=lambda v: str(v)[:12])
+def test_a_run_that_disagrees_with_itself_or_its_plan_is_made_again(field, value, path, tmp_path):
+    file = sorted((path/"runs").glob("*.json"))[0]
+    forge(file, **{field: value})
+    check(path, tmp_path/"log")
+    assert unharmed(path)
+
+
+@pytest.mark.parametrize("swap", [("lr", .1), ("seed", 3), ("num_tokens", 5)])
+def test_a_run_of_another_plan_under_this_ones_name_is_no_answer(swap, path):
+    "It is made again, or refused by name; its loss is not this plan's."
+    field, value = swap
+    file = sorted((path/"runs").glob("*.json"))[0]
+    forge(file, **{field: value})
+    try:
+        assert outcome(train(path)) == undisturbed()
+    except ContractError as error:
+        assert file.stem in str(error)
+
+
+def things(path):
+    "What may stand in a file's place: (name, function that puts it there)."
+    return {
+        "folder": lambda: path.mkdir(),
+        "full folder": lambda: ((path/"x").mkdir(parents=True), (path/"x"/"y").write_text("z")),
+        "fifo": lambda: os.mkfifo(path),
+        "loop": lambda: path.symlink_to(path.name),
+        "zero": lambda: path.symlink_to("/dev/zero"),
+        "link outside": lambda: path.symlink_to(path.parent.parent.parent/"victim"/"diary"),
+        "nowhere": lambda: path.symlink_to("nowhere"),
+    }
+
+
+@pytest.mark.parametrize("thing", things(__import__("pathlib").Path("x")))
+def test_what_is_no_file_hangs_nobody_and_is_made_again(thing, path, tmp_path):
+    file = sorted((path/"runs").glob("*.json"))[0]
+    file.unlink()
+    things(file)[thing]()
+    with limits():
+        assert file.stem not in finished(path)
+        check(path, tmp_path/"log")
+    assert unharmed(path)
+
+
+EVIL = "<script>alert(1)</script>"
+
+
+def clean(html):
+    return "<script" not in html and "alert(1)" in html
+
+
+def test_ids_and_messages_are_escaped_in_tables_of_runs():
+    e = replace(make_plan().experiments[0], experiment_id=EVIL)
+    told = RunTable([Run.of(e, status="failed", error_message=EVIL)])
+    assert clean(told._repr_html_())
+    worse = RunTable([Run.of(e, status=EVIL, error_message=EVIL)])
+    assert clean(worse._repr_html_())
+
+
+def test_warnings_and_ids_are_escaped_in_plans():
+    plan = make_plan()
+    evil = FitWarning(EVIL, EVIL, EVIL)
+    first, *rest = plan.experiments
+    for changed in (replace(plan, warnings=[evil]), replace(plan, size_param=EVIL, warnings=[evil]),
+                    replace(plan, experiments=[replace(first, experiment_id=EVIL), *rest]),
+                    replace(plan, experiments=[replace(first, trunk=EVIL), *rest])):
+        assert clean(changed._repr_html_())
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    "What a notebook is shown."
+    import IPython
+    import IPython.display
+
+    kernel = type("ZMQInteractiveShell", (), {})()
+    out = []
+    handle = type("Handle", (), {"update": lambda self, html: out.append(html.data)})()
+    def display(html, **kwargs):
+        out.append(html.data)
+        return handle
+
+    monkeypatch.setattr(IPython, "get_ipython", lambda: kernel)
+    monkeypatch.setattr(IPython.display, "display", display)
+    return out
+
+
+def test_ids_are_escaped_in_the_progress_table(shown, tmp_path):
+    plan = make_plan()
+    first, *rest = plan.experiments
+    evil = replace(plan, experiments=[replace(first, experiment_id=EVIL), *rest])
+    store = RunStore(tmp_path/"s").prepare()
+    progress = SweepProgress(evil, store)
+    with progress:
+        beat = dict(experiment_id=EVIL, step=3, num_steps=27, loss=.5)
+        try:
+            store.beat(first.trunk, **beat)
+        except (ContractError, ValueError):
+            pass
+        (tmp_path/"s"/"progress").mkdir(exist_ok=True)
+        (tmp_path/"s"/"progress"/f"{first.trunk}.json").write_text(__import__("json").dumps(beat))
+        progress.update(force=True)
+    assert shown and all("<script" not in html for html in shown)
+
+
+@pytest.mark.parametrize("said", [
+    "null", "[]", "3", '"x"', '{"step": "x", "num_steps": null}', '{"experiment_id": []}',
+    '{"experiment_id": "ID", "step": NaN, "num_steps": 27, "loss": "<script>alert(1)</script>"}',
+    '{"experiment_id": "ID", "step": 1e999, "num_steps": 0, "loss": null}'])
+def test_a_beat_that_is_none_ends_no_sweep(said, shown, tmp_path):
+    path = tmp_path/"s"
+    first = make_plan().experiments[0]
+    def spoil(step):
+        (path/"progress").mkdir(exist_ok=True)
+        said_of = said.replace("ID", first.experiment_id)
+        (path/"progress"/f"{first.trunk}.json").write_text(said_of)
+
+    log = Log(tmp_path/"log", path)
+    from flops_fit.sweep import TrainingRunner
+    from models import xor_task
+    runner = TrainingRunner(output_dir=path, on_step=[spoil, log])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert outcome(runner.run_sweep(make_plan(), xor_task())) == undisturbed()
+    assert shown and all("<script" not in html for html in shown)
+
+
+def test_a_plan_in_the_folder_that_is_not_this_ones_is_replaced_or_refused(path):
+    "What stands in plan.json decides nothing about a sweep whose plan is in hand."
+    (path/"plan.json").write_text("{")
+    try:
+        assert outcome(train(path)) == undisturbed()
+    except ContractError as error:
+        assert "plan.json" in str(error)
+        return
+    assert SweepPlan.load(path/"plan.json").experiments == make_plan().experiments
