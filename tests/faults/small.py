@@ -278,3 +278,17 @@ def _serve(pipe):
                 pipe.send(outcome(train(path, None, [log])))
             except Exception as error:
                 pipe.send(repr(error))
+
+
+class Held:
+    "A listener that waits at a step of a run until a file is there."
+
+    def __init__(self, run, step, file):
+        self.at, self.file = (run, step), file
+
+    def __call__(self, step):
+        import time
+
+        if (step.experiment.experiment_id, step.step) == self.at:
+            while not os.path.exists(self.file):
+                time.sleep(.02)
