@@ -11,7 +11,8 @@ from functools import cached_property
 from html import escape
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from .laws import DATA_CONSTRAINED, REPEATS, FitError
+from .laws import DATA_CONSTRAINED, REPEATS
+from .errors import FitError
 from .intervals import quantile
 from .lawfit import Answer, LawFit, _array
 from .fitter import PowerLawFit

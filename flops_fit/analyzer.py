@@ -8,7 +8,7 @@ __all__ = ['ScalingLawAnalyzer', 'ScalingAnalysis']
 # %% ../nbs/06_analyzer.ipynb #0c16e80c
 import numpy as np
 from fastcore.basics import patch
-from .laws import FitError, FitWarning
+from .errors import FitError, FitWarning
 from .fitter import fit_envelope, fit_isoflop, fit_parametric
 from .repeats import fit_repeats
 from .diagnostics import choose_law, diagnose, flop, held_out_at_top, human

@@ -9,9 +9,8 @@ __all__ = ['best_rate', 'fit_rates', 'Calibration', 'calibrate', 'RateCheck', 'c
 import json, math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from .dataset import ContractError
-from .experiments import SweepPlan, _hash
-from .laws import FitWarning
+from .errors import ContractError, FitWarning
+from .experiments import SweepPlan, stable_hash
 from .planner import _budgets, _Family, guess_optimum, plan_sweep
 from .recipe import PowerRate, Recipe, _MACHINE
 from .store import RunStore, write_atomic
@@ -92,7 +91,7 @@ def _around(e, rate):
     "The same run at another rate, on a trunk of its own."
     if math.isclose(rate, e.lr): return e
     rate = float(f"{rate:.4g}")
-    return replace(e, lr=rate, experiment_id=_hash("rate", e.experiment_id, rate), trunk=_hash("rate", e.experiment_id, rate))
+    return replace(e, lr=rate, experiment_id=stable_hash("rate", e.experiment_id, rate), trunk=stable_hash("rate", e.experiment_id, rate))
 
 def _small_runs(task, budget, recipe, flops):
     "One experiment each at the first guess of the optimal N at the smallest budget, a half and a quarter of it, all at one D/N."
@@ -122,7 +121,7 @@ def calibrate(
     "Search for the learning rate at up to three small sizes. Raises `ContractError` where no small run can be planned, `RuntimeError` where none completed."
     asked, budget, folder = recipe or Recipe(lr="calibrate"), _budgets(compute_budgets)[0], Path(output_dir)
     rule = replace(asked, lr=None)
-    key = _hash("calibration", task.describe(), {k: v for k, v in rule.to_dict().items() if k not in _MACHINE}, budget, flops, list(factors))
+    key = stable_hash("calibration", task.describe(), {k: v for k, v in rule.to_dict().items() if k not in _MACHINE}, budget, flops, list(factors))
     kept = Calibration.load(folder/"calibration.json")
     if kept is not None and kept.key == key: return replace(kept, recipe=replace(asked, lr=kept.suggestion))
     small, own = _small_runs(task, budget, rule, flops)

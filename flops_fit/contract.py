@@ -9,7 +9,8 @@ __all__ = ['create_model', 'model_num_params', 'create_models_at_sizes', 'valida
 # %% ../nbs/00b_contract.ipynb #b60aa560
 import inspect, math
 from dataclasses import dataclass, field
-from .dataset import ContractError, DataSource, hold_out, split_sample, validate_dataset, wrap_dataset, _name
+from .dataset import DataSource, hold_out, split_sample, validate_dataset, wrap_dataset, _name
+from .errors import ContractError
 
 # %% ../nbs/00b_contract.ipynb #2a29290e
 def _model_name(model_cls):

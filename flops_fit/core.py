@@ -13,10 +13,11 @@ from .analyzer import ScalingAnalysis, ScalingLawAnalyzer
 from dataclasses import replace
 from .calibrate import calibrate
 from .contract import Task, create_model, create_models_at_sizes, make_task, validate_loss_fn, validate_model_contract
-from .dataset import ContractError, validate_dataset, wrap_dataset
-from .experiments import Experiment, Run, SweepPlan
+from .dataset import validate_dataset, wrap_dataset
+from .errors import ContractError, FitError, FitWarning
+from .experiments import Experiment, SweepPlan
+from .run import Run
 from .fitter import PowerLawFit, fit_parametric, fit_power_law
-from .laws import FitError, FitWarning
 from .planner import plan_sweep
 from .plotter import ScalingVisualizer
 from .recipe import Recipe

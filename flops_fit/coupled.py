@@ -9,7 +9,8 @@ __all__ = ['PRIORS', 'near_optimal_weights', 'scale', 'lack_of_fit', 'fit_couple
 from dataclasses import replace
 import numpy as np
 from scipy.special import fdtrc, fdtri
-from .laws import COUPLED, FitWarning
+from .laws import COUPLED
+from .errors import FitWarning
 from .solver import best_of, condition, huber
 from .intervals import robust_scale
 from .lawfit import LawFit

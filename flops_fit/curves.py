@@ -8,7 +8,7 @@ __all__ = ['PowerLawFit', 'fit_power_law', 'IsoFlopFit', 'fit_isoflop', 'Envelop
 # %% ../nbs/03e_curves.ipynb #ae003a70
 from dataclasses import dataclass, field
 import numpy as np, pandas as pd
-from .laws import FitError, FitWarning
+from .errors import FitError, FitWarning
 from .intervals import covariance_root, quantile, robust_scale, spread
 from .solver import solve
 

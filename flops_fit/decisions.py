@@ -8,7 +8,7 @@ __all__ = []
 # %% ../nbs/03d_decisions.ipynb #98061ce0
 import numpy as np
 from fastcore.basics import patch
-from .laws import FitError, FitWarning
+from .errors import FitError, FitWarning
 from .intervals import spread
 from .lawfit import Answer, LawFit, _array
 

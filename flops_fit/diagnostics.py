@@ -9,7 +9,7 @@ __all__ = ['human', 'flop', 'between', 'design_warnings', 'grid_edges', 'influen
 # %% ../nbs/05_diagnostics.ipynb #28507433
 import numpy as np, pandas as pd
 from scipy.special import fdtri
-from .laws import FitError, FitWarning
+from .errors import FitError, FitWarning
 from .solver import huber, solve
 from .intervals import spread
 from .lawfit import LawFit

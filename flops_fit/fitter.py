@@ -7,7 +7,8 @@ __all__ = ['fit_parametric', 'fit_power_law', 'fit_isoflop', 'fit_envelope', 'Po
 
 # %% ../nbs/04_fitter.ipynb #54d19a36
 import numpy as np
-from .laws import CHINCHILLA, COUPLED, LAWS, FitError, FitWarning, Law
+from .laws import CHINCHILLA, COUPLED, LAWS, Law
+from .errors import FitError, FitWarning
 from .solver import best_of, condition
 from .intervals import covariance_root, robust_scale
 from .lawfit import LawFit

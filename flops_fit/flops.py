@@ -7,7 +7,8 @@ __all__ = ['count_params', 'training_flops', 'FlopCount', 'exact_flops']
 
 # %% ../nbs/01_flops.ipynb #433b082b
 from dataclasses import asdict, dataclass
-from .dataset import ContractError, split_sample
+from .dataset import split_sample
+from .errors import ContractError
 
 # %% ../nbs/01_flops.ipynb #9a8601a9
 def count_params(

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from .laws import LAWS, FitError, FitWarning, Law
+from .laws import LAWS, Law
+from .errors import FitError, FitWarning
 from .intervals import bootstrap, profile, quantile, share_inside, spread
 from .solver import Problem, solve
 

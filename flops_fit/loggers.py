@@ -7,7 +7,7 @@ __all__ = ['TensorBoardLogger', 'WandbLogger']
 
 # %% ../nbs/11c_loggers.ipynb #2e66b19f
 from pathlib import Path
-from .dataset import ContractError
+from .errors import ContractError
 
 # %% ../nbs/11c_loggers.ipynb #6514805d
 class _Logger:

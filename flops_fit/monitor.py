@@ -11,7 +11,8 @@ from dataclasses import replace
 from html import escape
 from fastcore.basics import patch
 import ipywidgets as W, numpy as np, pandas as pd
-from .experiments import Run, RunTable, SweepPlan, _html_table, _marked
+from .experiments import SweepPlan, html_table
+from .run import Run, RunTable, marked
 from .explorer import VERMILION, button, label, log_axis, panels, png, rank_colors
 from .progress import SweepProgress, _clock
 
@@ -161,8 +162,8 @@ def figure(self:Monitor):
 @patch
 def _repr_html_(self:Monitor):
     rows, head, share, simulated = self._rows()
-    table = _html_table(("C, FLOPs", "N, parameters", "D, tokens", "status", "loss", "time left"),
-                        [(f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}", _marked(r.status), "" if np.isnan(r.loss) else f"{r.loss:.4f}", _clock(r.seconds_left) if r.seconds_left else "") for r in rows.itertuples()])
+    table = html_table(("C, FLOPs", "N, parameters", "D, tokens", "status", "loss", "time left"),
+                        [(f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}", marked(r.status), "" if np.isnan(r.loss) else f"{r.loss:.4f}", _clock(r.seconds_left) if r.seconds_left else "") for r in rows.itertuples()])
     fig = self.figure()
     w, h = (int(v) for v in fig.get_size_inches()*fig.dpi)
     wrong = f'<p role="alert"><b>The sweep stopped:</b> {escape(str(self.error))}</p>' if self.error else ""

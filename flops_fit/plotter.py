@@ -9,7 +9,7 @@ __all__ = ['plot_isoflops', 'plot_scaling_laws', 'plot_tokens_per_param', 'plot_
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
-from .laws import FitError
+from .errors import FitError
 from .diagnostics import flop, human
 from .analyzer import ScalingAnalysis, ScalingLawAnalyzer
 

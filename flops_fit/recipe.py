@@ -8,7 +8,7 @@ __all__ = ['batch_tokens_rule', 'lr_rule', 'PowerRate', 'Recipe']
 # %% ../nbs/07_recipe.ipynb #2db1d27e
 import math
 from dataclasses import asdict, dataclass, fields
-from .dataset import ContractError
+from .errors import ContractError, check_number
 
 # %% ../nbs/07_recipe.ipynb #a85375f6
 def batch_tokens_rule(
@@ -37,7 +37,7 @@ class PowerRate:
     def __repr__(self): return f"PowerRate({self.rate:.4g}·(N/1e6)^{self.exponent:.3f})"
 
 # %% ../nbs/07_recipe.ipynb #e5bd231f
-_MACHINE = ("micro_batch", "gradient_checkpointing", "compile", "workers")
+_MACHINE = ("micro_batch", "gradient_checkpointing", "compile", "workers", "step_timeout")
 
 @dataclass(frozen=True)
 class Recipe:
@@ -58,6 +58,7 @@ class Recipe:
     compile: object = False # torch.compile: True, False, or "auto": where it is measured to pay
     workers: int = None # processes that read data which is not in memory; default: 2 beside a GPU, else none
     retry: bool = False # train a run that diverged once more, at half its rate
+    step_timeout: float = None # seconds one step may take; a step that hangs longer ends its run
 
     def __post_init__(self):
         def need(ok, what, expected, got, fix):
@@ -74,6 +75,8 @@ class Recipe:
         need(self.precision in ("auto", "float32", "bfloat16"), "precision", "'auto', 'float32' or 'bfloat16'", self.precision, "choose one of them")
         need(self.min_steps >= 1, "min_steps", "at least 1", self.min_steps, "use 200")
         need(self.weight_decay >= 0, "weight_decay", "zero or more", self.weight_decay, "use .1")
+        check_number(self.step_timeout, "Recipe(step_timeout=)", above=0, optional=True,
+                     fix="leave it out: a step may take as long as it likes")
         object.__setattr__(self, "betas", tuple(self.betas))
 
     def batch_size(self, num_params, num_tokens, tokens_per_sample):
@@ -111,6 +114,13 @@ class Recipe:
         "As plain data; functions are named, since a plan already holds their values."
         plain = lambda v: asdict(v) if isinstance(v, PowerRate) else getattr(v, "__qualname__", repr(v)) if callable(v) else list(v) if isinstance(v, tuple) else v
         return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
+
+    def decides(self):
+        "What of it decides the outcome of a run, beside the numbers that a plan settles for each."
+        plan_says = "lr", "batch_tokens", "warmup_tokens", "min_steps", *_MACHINE
+        told = {k: v for k, v in self.to_dict().items() if k not in plan_says}
+        if not self.retry: del told["retry"] # younger than the first plans, whose ids stay
+        return told
 
     @classmethod
     def from_dict(cls, d):

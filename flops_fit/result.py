@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.basics import patch
 from .analyzer import ScalingAnalysis, ScalingLawAnalyzer
-from .contract import ContractError
+from .errors import ContractError
 from .diagnostics import human, flop
-from .experiments import Run, SweepPlan
+from .experiments import SweepPlan
+from .run import Run
 from .store import RunStore, load_checkpoint, write_atomic
 
 # %% ../nbs/13_result.ipynb #dcb50197

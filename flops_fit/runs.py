@@ -9,7 +9,7 @@ __all__ = ['ALIASES', 'read_runs', 'isoflop_budgets']
 import json
 from pathlib import Path
 import numpy as np, pandas as pd
-from .laws import FitError
+from .errors import FitError
 
 # %% ../nbs/05b_runs.ipynb #21e9bac9
 ALIASES = dict(   # our column -> what it may be called, best first; compared in lower case with every run of other characters as _

@@ -2,7 +2,7 @@
 import json, os, socket, subprocess, sys, time, warnings
 import pytest, torch
 from flops_fit.dataset import ContractError
-from flops_fit.experiments import Run
+from flops_fit.run import Run
 from flops_fit.planner import plan_sweep
 from flops_fit.store import RunStore, load_checkpoint, save_checkpoint, write_atomic
 from models import Net

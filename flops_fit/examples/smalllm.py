@@ -10,7 +10,8 @@ import csv, io, json, math, os, time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from ..dataset import ContractError, wrap_dataset
+from ..dataset import wrap_dataset
+from ..errors import ContractError
 from .gpt import GPT, GPTConfig, gpt_loss_fn
 from .tinystories import _tokenizer_files, load_tokenizer
 from ..recipe import Recipe
