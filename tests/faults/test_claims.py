@@ -8,32 +8,16 @@ import subprocess
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import pytest
 
 from faults.injection import Tap
 from faults.leases import BEAT, STALE, quick
+from faults.processes import state, wait
 from faults.small import (
     Log, append, check, end, files, finished, hurry, limits, make_plan, start, train, undisturbed)
 from flops_fit.store import RunStore
 from models import outcome
-
-
-def state(pid):
-    "Of a process: R, S, T (stopped), Z or None."
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return None
-
-
-def wait(condition, seconds=60):
-    "Until it holds."
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"not within {seconds} s"
-        time.sleep(.01)
 
 
 class At:
