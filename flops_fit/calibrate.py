@@ -6,14 +6,16 @@
 __all__ = ['best_rate', 'fit_rates', 'Calibration', 'calibrate', 'RateCheck', 'check_rates']
 
 # %% ../nbs/11b_calibrate.ipynb #761eaebb
-import json, math
+import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+import msgspec
 from .errors import ContractError, FitWarning
 from .experiments import SweepPlan, stable_hash
 from .planner import _budgets, _Family, guess_optimum, plan_sweep
 from .recipe import PowerRate, Recipe, _MACHINE
-from .store import RunStore, write_atomic
+from .files import NewerFormat, parse, read_regular, seal, set_aside, unseal, write_atomic
+from .store import RunStore
 from .sweep import TrainingRunner
 
 # %% ../nbs/11b_calibrate.ipynb #183eae2e
@@ -46,6 +48,14 @@ def fit_rates(
     return PowerRate(math.exp(my - slope*mx), slope)
 
 # %% ../nbs/11b_calibrate.ipynb #e152a308
+class _Told(msgspec.Struct, forbid_unknown_fields=True):
+    tried: list[dict]
+    best: list[dict]
+    suggestion: PowerRate
+    recipe: dict
+    key: str
+    warnings: list[FitWarning]
+
 @dataclass
 class Calibration:
     "What a search for learning rates found."
@@ -76,15 +86,23 @@ class Calibration:
         for ax in axes: ax.legend(frameon=False)
         return axes
 
-    def save(self, path): return write_atomic(path, json.dumps({**asdict(self), "recipe": self.recipe.to_dict()}, indent=1))
+    def save(self, path):
+        "Write it, sealed."
+        return write_atomic(path, seal({**asdict(self), "recipe": self.recipe.to_dict()}))
 
     @classmethod
     def load(cls, path):
-        "From disk; None where there is none, or none that can be read."
-        try: d = json.loads(Path(path).read_text())
-        except (OSError, ValueError): return None
-        try: return cls(d["tried"], d["best"], PowerRate(**d["suggestion"]), Recipe.from_dict(d["recipe"]), d["key"], [FitWarning(**w) for w in d["warnings"]])
-        except (KeyError, TypeError): return None
+        """From disk; None where there is none. One that cannot be believed is set aside with a warning.
+        Raises `OSError` where the disk does not let it be read."""
+        path = Path(path)
+        try:
+            d = parse(unseal(read_regular(path), path)[0], _Told)
+            return cls(d.tried, d.best, d.suggestion, Recipe.from_dict(d.recipe), d.key, d.warnings)
+        except FileNotFoundError: return None
+        except NewerFormat: raise
+        except ValueError as err:
+            why = " ".join(str(err).split())
+            set_aside(path, f"this is no calibration ({why})", "and the rates are searched for again")
 
 # %% ../nbs/11b_calibrate.ipynb #2b5ae9b9
 def _around(e, rate):

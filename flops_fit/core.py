@@ -61,7 +61,7 @@ def find_optimal(
     rule = replace(recipe, lr=None) if recipe.lr == "calibrate" else recipe
     plan = plan_sweep(task, compute_budgets=compute_budgets, recipe=rule, **plan_kwargs)
     if rule is not recipe and real: # what cannot be planned was refused above; the rates are settled before the plan that is trained
-        runner._check(plan, task)
+        runner.check(plan, task)
         found = calibrate(task, compute_budgets, recipe, output_dir, executor, device, progress, plan.flops_method)
         plan = plan_sweep(task, compute_budgets=compute_budgets, recipe=found.recipe, **plan_kwargs)
         plan.warnings += found.warnings

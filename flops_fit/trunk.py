@@ -7,7 +7,7 @@ __all__ = ['PEAKS', 'WORKER', 'pick_device', 'autocast_for', 'peak_flops', 'sett
            'Diverged', 'Trunk', 'astray', 'identity', 'make_optimizer', 'switch_checkpointing', 'compiled',
            'seconds_a_pass']
 
-# %% ../nbs/09d_trunk.ipynb #fe1f2bef
+# %% ../nbs/09d_trunk.ipynb #0158a9f9
 import math, os, signal, threading, warnings
 from contextlib import contextmanager, nullcontext
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -15,9 +15,10 @@ from .errors import ContractError
 from .evaluate import free_memory, is_out_of_memory
 from .experiments import stable_hash
 from .feed import Feed
+from .files import beside
 from fastcore.basics import patch
 
-# %% ../nbs/09d_trunk.ipynb #030dfbf9
+# %% ../nbs/09d_trunk.ipynb #ea46f2ef
 PEAKS = { # dense bf16 (T4: fp16), from the makers' data sheets; a name before the one it begins with
     "H200": 9.9e14, "H100": 9.9e14, "A100": 3.12e14, "A10G": 7e13, "L40S": 3.62e14, "L40": 1.81e14,
     "L4": 1.21e14, "4090": 1.65e14, "T4": 6.5e13}
@@ -62,7 +63,7 @@ def settled(device, num_params, seed):
             torch.set_num_threads(threads)
             if precision: torch.set_float32_matmul_precision(precision)
 
-# %% ../nbs/09d_trunk.ipynb #a08f1175
+# %% ../nbs/09d_trunk.ipynb #90e244b4
 WORKER = "FLOPS_FIT_WORKER" # set in the processes of `device_executor`: they may be ended
 
 class StepTimeout(Exception): "A step took longer than the recipe allows."
@@ -91,7 +92,7 @@ def step_alarm(
         again(0)
         signal.signal(signal.SIGALRM, before)
 
-# %% ../nbs/09d_trunk.ipynb #842a9621
+# %% ../nbs/09d_trunk.ipynb #de3313c2
 class Stopped(Exception): "Training was asked to stop; its state is saved."
 
 class Diverged(Exception): "The loss is no longer a finite number, or far above its start for long."
@@ -135,7 +136,7 @@ class Trunk:
                 self.alarm(0)
                 if each is not None: each(self)
 
-# %% ../nbs/09d_trunk.ipynb #f98ca5a7
+# %% ../nbs/09d_trunk.ipynb #bb6982b0
 @patch
 def gradient(self:Trunk, x, y):
     """The gradient of one batch; gives its mean loss. Where memory runs out, the batch goes through
@@ -166,7 +167,7 @@ def _parts(self:Trunk, x, y):
         counts = torch.stack([(p != -100).sum() for p in ys]).tolist()
     return sum(self._part(xp, yp, n/sum(counts)) for xp, yp, n in zip(xs, ys, counts) if n)
 
-# %% ../nbs/09d_trunk.ipynb #977b2501
+# %% ../nbs/09d_trunk.ipynb #67aff556
 def astray(losses, first=5, long=20):
     """Have the last `long` noted losses all been more than twice as far from zero as the mean of the
     `first`? Early noise does not count."""
@@ -190,7 +191,7 @@ def note(self:Trunk, factor):
         raise Diverged(f"the training loss was {mean:.3g}, far above its start of "
                        f"{self.curve[0][3]:.3g} for long, {advice}")
 
-# %% ../nbs/09d_trunk.ipynb #b526e37f
+# %% ../nbs/09d_trunk.ipynb #9032f9c8
 @patch
 def rng(self:Trunk):
     "Random state of the host, which draws the data, and of the GPU behind it."
@@ -223,7 +224,7 @@ def back(self:Trunk, state):
     self.set_rng(rng)
     self.curve, self.sum = list(curve), total.clone()
 
-# %% ../nbs/09d_trunk.ipynb #2c9f7fa1
+# %% ../nbs/09d_trunk.ipynb #99c6eb4b
 def identity(
     e, # `Experiment`, of the rate it is really trained at
     recipe, # how
@@ -233,7 +234,7 @@ def identity(
                 recipe=stable_hash(recipe.decides()))
 
 @patch
-def save(self:Trunk, path, stage, **info):
+def save(self:Trunk, path, stage=beside, **info):
     "To disk, with what it is of. Raises `OSError`."
     save_checkpoint(path, self.model, self.opt, self.rng(), stage, **identity(self.e, self.recipe),
                     step=self.step, curve=self.curve, sum=float(self.sum), count=self.count,
@@ -251,7 +252,7 @@ def load(self:Trunk, path, **of):
     self.micro = min(self.micro, info.get("micro", self.micro))
     return info
 
-# %% ../nbs/09d_trunk.ipynb #8d696326
+# %% ../nbs/09d_trunk.ipynb #1915f1cb
 def make_optimizer(model, lr, recipe, device):
     "AdamW over the model's own `param_groups`, else with decay on matrices only."
     import torch
@@ -278,7 +279,7 @@ def switch_checkpointing(model):
                         "give the model or its config a `gradient_checkpointing` that its forward "
                         "looks at, or leave it out")
 
-# %% ../nbs/09d_trunk.ipynb #11de03d4
+# %% ../nbs/09d_trunk.ipynb #16698f96
 def compiled(
     trunk, # a `Trunk` that is about to take `steps` steps
     steps:int, # how many, cooldowns apart

@@ -9,7 +9,7 @@ from flops_fit.feed import Feed
 from flops_fit.planner import plan_sweep
 from flops_fit.result import Result
 from flops_fit.store import RunStore
-from flops_fit.sweep import TrainingRunner, _Stop, device_executor
+from flops_fit.sweep import Stop, TrainingRunner, device_executor
 from flops_fit.trainer import train_trunk
 from models import Net, RECIPE, outcome, xor_data, xor_task
 
@@ -182,9 +182,9 @@ def test_a_stop_from_elsewhere(executor, plan, undisturbed, tmp_path):
 
 def test_one_process_that_is_interrupted_stops_no_other(tmp_path):
     store = RunStore(tmp_path/"s").prepare()
-    mine, other = _Stop(store), _Stop(store)
+    mine, other = Stop(store), Stop(store)
     there = pickle.loads(pickle.dumps(mine))                                   # as a worker has it
     mine.ask()
     assert mine() and there() and not other()
     (tmp_path/"s"/"stop").touch()
-    assert other() and not _Stop(store)()
+    assert other() and not Stop(store)()

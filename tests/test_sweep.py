@@ -27,7 +27,7 @@ def test_branches_equal_separate_runs_with_dropout(plan):
 
 def test_the_trunk_costs_what_it_says(plan):
     es = next(iter(plan.trunks.values()))
-    assert sum(r.actual_flops for r in train_trunk(xor_task(), es, RECIPE)) == pytest.approx(plan._cost(es))
+    assert sum(r.actual_flops for r in train_trunk(xor_task(), es, RECIPE)) == pytest.approx(plan.cost(es))
 
 
 def test_processes_give_the_same_losses(plan, undisturbed, tmp_path):
