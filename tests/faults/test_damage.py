@@ -18,7 +18,7 @@ from faults.leases import quick
 from faults.small import (
     Log, StopAt, check, end, files, finished, hurry, limits, make_plan, start, train, undisturbed)
 from flops_fit.calibrate import Calibration
-from flops_fit.dataset import ContractError
+from flops_fit.errors import ContractError
 from flops_fit.recipe import PowerRate, Recipe
 from models import outcome
 
@@ -41,7 +41,7 @@ def cases():
 def half_done(path, plan):
     "A sweep that is killed in the midst of a cooldown, with one of everything in its folder."
     first, second = plan.trunks.values()
-    train(path, plan, [StopAt(path, first[1].experiment_id, 5)], weights=True, save_every=0.)
+    train(path, plan, [StopAt(path, first[0].experiment_id, 5)], weights=True, save_every=0.)
     found = Calibration([dict(size=4, num_params=78, num_tokens=856, lr=.005, loss=.69)],
                         [dict(size=4, num_params=78, lr=.005, edge=False)],
                         PowerRate(.005, -.3), Recipe(), "key")

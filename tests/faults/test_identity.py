@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from faults.small import StopAt, check, make_plan, train, undisturbed
-from flops_fit.dataset import ContractError
+from flops_fit.errors import ContractError
 from flops_fit.result import Result
 from flops_fit.store import RunStore
 from models import outcome, xor_task
