@@ -12,7 +12,7 @@ from html import escape
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .laws import DATA_CONSTRAINED, REPEATS
-from .errors import FitError
+from .errors import LARGEST, SMALLEST, FitError, check_number, check_numbers
 from .intervals import quantile
 from .lawfit import Answer, LawFit, _array
 from .fitter import PowerLawFit
@@ -46,7 +46,7 @@ class ScalingAnalysis:
     @property
     def optimal_ratio(self):
         "Tokens per parameter at the optimum of the largest budget; NaN without a law"
-        return float(self.predict(self.max_compute)["tokens_per_param"]) if self.law else np.nan
+        return float(self._optimum(self.law, self.max_compute)["tokens_per_param"]) if self.law else np.nan
     @property
     def unique_tokens(self):
         "Unique tokens of the data, where all runs had the same number; else None"
@@ -99,22 +99,34 @@ def _implied(analysis, col):
     return out
 
 # %% ../nbs/05c_analysis.ipynb #aeb04d33
+def _asked(question, none):
+    "The answer, or `none` where the runs determine none"
+    try: return question()
+    except FitError: return none
+
+@patch
+def _budget(self:ScalingAnalysis, C):
+    "C, by default ten times the largest run"
+    C = check_number(C, "C", least=SMALLEST, most=LARGEST, optional=True, expected="a positive number of FLOPs, or None", error=FitError)
+    return float(10*self.max_compute if C is None else C)
+
 @patch
 def approaches(self:ScalingAnalysis,
     C=None, # FLOPs at which to compare (default: ten times the largest run)
 )->pd.DataFrame: # index approach; a, b, num_params, num_tokens, loss, each with _lower and _upper
-    "Every approach's exponents and its answer at C; the last row is the one predictions come from"
-    C = float(C or 10*self.max_compute)
+    "Every approach's exponents and its answer at C; the last row is the one predictions come from. What an approach does not determine is NaN"
+    C = self._budget(C)
     rows = {}
     for name, fit in (("envelope", self.envelope), ("parabola", self.isoflop), ("cubic", self.cubic)):
         if fit is None: continue
         row = rows[name] = dict(zip(("a", "a_lower", "a_upper"), (fit.n_opt.exponent_a, *fit.n_opt.a_ci))) | dict(zip(("b", "b_lower", "b_upper"), (fit.d_opt.exponent_a, *fit.d_opt.a_ci)))
         for col, power in (("num_params", fit.n_opt), ("num_tokens", fit.d_opt), ("loss", fit.l_opt)):
-            row |= dict(zip((col, f"{col}_lower", f"{col}_upper"), power.predict([C], interval=True)[["y", "lower", "upper"]].iloc[0]))
+            row |= dict(zip((col, f"{col}_lower", f"{col}_upper"), _asked(lambda: power.predict([C], interval=True)[["y", "lower", "upper"]].iloc[0], [np.nan]*3)))
     laws = {"Chinchilla": self.plain, "repeats": self.repeats, "coupled": self.coupled}
     for name, fit in sorted(laws.items(), key=lambda kv: kv[1] is self.law):
         if fit is None: continue
-        exponents, best = fit.table(), fit.optimum(C)
+        exponents, best = fit.table(), _asked(lambda: fit.optimum(C), None)
+        if best is None: best = dict.fromkeys(fit._optimum(C), np.nan)
         rows[name] = {f"{p}{s}": exponents.loc[p, c] for p in "ab" for s, c in (("", "estimate"), ("_lower", "lower"), ("_upper", "upper"))} | {
             f"{ours}{s}": best[f"{theirs}{s}"] for ours, theirs in (("num_params", "optimal_params"), ("num_tokens", "optimal_tokens"), ("loss", "expected_loss")) for s in ("", "_lower", "_upper")}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("approach")
@@ -124,8 +136,8 @@ def disagreements(self:ScalingAnalysis,
     C=None, # FLOPs at which to compare (default: ten times the largest run)
 )->list: # of `FitWarning`
     "Approaches whose answer at C differs from the law's by more than their intervals allow"
+    C = self._budget(C)
     if self.law is None: return []
-    C = float(C or 10*self.max_compute)
     r = self.runs[self.runs.compute_budget.notna()] if "compute_budget" in self.runs else self.runs[:0]
     bias = {name: lambda degree=degree: parabola_bias(self.law, r.num_params, r.compute_budget, C, degree) for name, degree in (("parabola", 2), ("cubic", 3))}
     # Chinchilla's own form is compared by `warnings_at`; coupled and repeats part where data repeat, and `choose_law` has said which to believe
@@ -143,7 +155,7 @@ def disagreement(self:ScalingAnalysis)->str:
 @patch
 def _unique(self:ScalingAnalysis, unique_tokens):
     if isinstance(unique_tokens, str) and unique_tokens == "data": return self.unique_tokens
-    return None if unique_tokens is None else float(_array(unique_tokens, "unique_tokens", "one positive number, 'data' or None").item())
+    return None if unique_tokens is None else float(_array(unique_tokens, "unique_tokens", "one positive number, 'data' or None", ndim=0))
 
 @patch
 def _told(self:ScalingAnalysis, law, U):
@@ -174,11 +186,11 @@ def _loss(self:ScalingAnalysis, N, D, unique_tokens="data", interval=None):
 @patch
 def _optimum(self:ScalingAnalysis, law, C, unique_tokens="data"):
     "`law.optimum(C)`, with data repeated where they do not suffice"
-    best, U = law.optimum(C), self._unique(unique_tokens)
+    best, U = law._optimum(C), self._unique(unique_tokens)
     if U is None: return best
     law, told = self._told(law, U)
     if np.any(over := best["optimal_tokens"] > told):
-        few = law.optimum(C, unique_tokens=told)
+        few = law._optimum(C, unique_tokens=told)
         best = Answer({k: few[k] if np.ndim(C) == 0 else np.where(over, few[k], v) for k, v in best.items()})
     for end in ("", "_lower", "_upper"): best[f"epochs{end}"] = best[f"optimal_tokens{end}"]/U
     return Answer(best, unique_tokens=np.full(np.shape(C), U) if np.ndim(C) else U)
@@ -188,8 +200,10 @@ def predict(self:ScalingAnalysis,
     C, # budget in FLOPs, a number or an array
     unique_tokens="data", # tokens there are, more than that is repeated; "data": as many as the runs had, where that is one number; None: no end of fresh ones
 )->dict: # target_compute, then optimal_params, optimal_tokens, expected_loss, tokens_per_param, each with _lower and _upper; with limited data also epochs and unique_tokens
-    "The compute-optimal model for C FLOPs, with 95% intervals"
-    return self._optimum(self._need_law(), C, unique_tokens)
+    """The compute-optimal model for C FLOPs, with 95% intervals. An end that the runs leave open is 0 or infinite.
+    Raises `FitError` without a law, and for a budget at which these runs do not determine it"""
+    law = self._need_law()
+    return law._determined(self._optimum(law, C, unique_tokens))
 
 @patch
 def predict_optimal_size(self:ScalingAnalysis,
@@ -208,9 +222,9 @@ def chinchilla_table(self:ScalingAnalysis,
 )->str:
     "Markdown: a row a budget with N*, D*, tokens per parameter and loss, each with its 95% interval, how far beyond the largest run it is, and epochs where data must be repeated"
     law = self._need_law()
-    budgets = np.atleast_1d(np.logspace(18, 22, 9) if compute_budgets is None else compute_budgets)
+    budgets = np.logspace(18, 22, 9) if compute_budgets is None else np.atleast_1d(_array(compute_budgets, "compute_budgets", "positive numbers of FLOPs"))
     loss = lambda v: f"{v:.3f}" if .1 <= v < 100 else human(v)
-    rows, U = [self.predict(C, unique_tokens) for C in budgets], self._unique(unique_tokens)
+    rows, U = [self._optimum(law, float(C), unique_tokens) for C in budgets], self._unique(unique_tokens)
     repeated = U is not None and max(best["epochs"] for best in rows) > 1
     heads = ["Compute (FLOPs)", "Parameters N*", "Tokens D*", "Tokens per parameter", "Loss", *["Epochs"]*repeated, "Beyond the sweep"]
     lines = [f"| {' | '.join(heads)} |", "|" + "---:|"*len(heads)]
@@ -233,7 +247,7 @@ def _facts(self:ScalingAnalysis):
         return show(r[c].min()) if r[c].max() < 1.001*r[c].min() else f"{show(r[c].min())} to {show(r[c].max())}"
     facts = [f"{'SIMULATED: ' if self.simulated else ''}{len(r)} runs, {span('num_params')} parameters, {span('num_tokens')} tokens, {span('flops')} FLOPs"]
     if self.law is not None:
-        best = self.predict(self.max_compute)
+        best = self._optimum(self.law, self.max_compute)
         facts.append(f"at the largest budget N* = {between(best, 'optimal_params')}, D* = {between(best, 'optimal_tokens')}, {human(best.tokens_per_param)} tokens per parameter")
         facts.append(f"N* grows as C^{self.n_opt_fit.exponent_a:.3f} ({self.n_opt_fit.a_ci[0]:.3f} to {self.n_opt_fit.a_ci[1]:.3f}), D* as C^{self.d_opt_fit.exponent_a:.3f}")
     if len(held := self.held_out):
@@ -253,7 +267,7 @@ def summary(self:ScalingAnalysis,
     C=None, # FLOPs at which approaches are compared (default: ten times the largest run)
 )->str:
     "The analysis in words and numbers"
-    C = float(C or 10*self.max_compute)
+    C = self._budget(C)
     lines = [f[0].upper() + f[1:] + "." for f in self._facts()]
     table = self.approaches(C)
     if len(table): lines += [f"\nAt {flop(C)} FLOPs:", _short(table).to_string()]

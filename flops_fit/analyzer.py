@@ -8,7 +8,7 @@ __all__ = ['ScalingLawAnalyzer', 'ScalingAnalysis']
 # %% ../nbs/06_analyzer.ipynb #0c16e80c
 import numpy as np
 from fastcore.basics import patch
-from .errors import FitError, FitWarning
+from .errors import FitError, FitWarning, plain
 from .fitter import fit_envelope, fit_isoflop, fit_parametric
 from .repeats import fit_repeats
 from .diagnostics import choose_law, diagnose, flop, held_out_at_top, human
@@ -37,7 +37,7 @@ class ScalingLawAnalyzer:
         columns=None,    # {"loss": "its name in the table"}: where names are not recognised
         flops_factor=6., # k in C = k·N·D
     ):
-        self.table, self.flops_factor = read_runs(runs, columns, flops_factor), float(flops_factor)
+        self.table, self.flops_factor = read_runs(runs, columns, flops_factor), float(plain(flops_factor))
 
     def analyze(self)->ScalingAnalysis:
         "Fit everything. Raises `FitError` when no run is completed"
@@ -60,7 +60,7 @@ class ScalingLawAnalyzer:
 def _limited(out):
     "What to say where the optimum would repeat the data"
     if out.law is None: return []
-    best = out.predict(C := 10*out.max_compute)
+    best = out._optimum(out.law, C := 10*out.max_compute)
     if not best.get("epochs", 0) > 1: return []
     law, U = out._told(out.law, out.unique_tokens)
     spent = [w for w in law.warnings_at(C, U) if w.code == "data_spent"]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['save_checkpoint', 'load_checkpoint', 'peek']
 
-# %% ../nbs/08d_checkpoint.ipynb #1b17af81
+# %% ../nbs/08d_checkpoint.ipynb #e3e77872
 import hashlib, json, os
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ import msgspec
 from .files import (FORMAT, Unreadable, beside, discard, make_folder, parse, put,
                              refuse_newer, set_aside)
 
-# %% ../nbs/08d_checkpoint.ipynb #b19acb64
+# %% ../nbs/08d_checkpoint.ipynb #5d03a88c
 def _tensors(model, optimizer, rng):
     "Everything as tensors on the host, and which weights are another's: {name: whose}."
     import torch
@@ -46,7 +46,7 @@ def _file(path):
     path = Path(path)
     return path if path.suffix == ".safetensors" else path/"state.safetensors"
 
-# %% ../nbs/08d_checkpoint.ipynb #7eb37d69
+# %% ../nbs/08d_checkpoint.ipynb #880ff24a
 def save_checkpoint(
     path, # a file that ends in .safetensors, or a folder, in which it is state.safetensors
     model, # its state is saved; shared weights once
@@ -72,7 +72,7 @@ def save_checkpoint(
         put(tmp, path)
     finally: discard(tmp)
 
-# %% ../nbs/08d_checkpoint.ipynb #58276fae
+# %% ../nbs/08d_checkpoint.ipynb #b4a3508f
 class _About(msgspec.Struct):
     format: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}$")]
     sha256: str
@@ -93,7 +93,7 @@ def _read(path):
     except msgspec.ValidationError as err:
         raise Unreadable(f"it does not say what it is ({err}): perhaps an earlier version's") from err
     if int(about.format) > FORMAT: refuse_newer(path, about.format)
-    if _digest(tensors, about.info) != about.sha256:
+    if int(about.format) < FORMAT or _digest(tensors, about.info) != about.sha256:
         raise Unreadable("its checksum does not fit what it holds")
     return parse(about.info.encode(), dict), tensors
 
@@ -115,7 +115,7 @@ def _states(tensors):
         out.setdefault(int(i), {})[name] = v
     return out
 
-# %% ../nbs/08d_checkpoint.ipynb #6c94ff13
+# %% ../nbs/08d_checkpoint.ipynb #489f2784
 def load_checkpoint(
     path, # of `save_checkpoint`
     model=None, # gets the saved weights

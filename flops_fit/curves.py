@@ -8,19 +8,21 @@ __all__ = ['PowerLawFit', 'fit_power_law', 'IsoFlopFit', 'fit_isoflop', 'Envelop
 # %% ../nbs/03e_curves.ipynb #ae003a70
 from dataclasses import dataclass, field
 import numpy as np, pandas as pd
-from .errors import FitError, FitWarning
+from .errors import LARGEST, SMALLEST, FitError, FitWarning, check_bool, check_choice, check_kind, check_number, check_numbers, check_text, shown
 from .intervals import covariance_root, quantile, robust_scale, spread
 from .solver import solve
 
 # %% ../nbs/03e_curves.ipynb #3c9a34e2
+_LN_MOST = 230. # |ln y| beyond which a y is none: 1e-100 to 1e100
+
 @dataclass(repr=False)
 class PowerLawFit:
     "y = coefficient_k · x^exponent_a + l_inf"
     name:str            # what y is
     coefficient_k:float
     exponent_a:float
-    r_squared:float     # of ln y
-    k_ci:tuple          # 95% interval of k
+    r_squared:float     # of ln y; NaN where all y are the same
+    k_ci:tuple          # 95% interval of k; open, (0, inf), where there are as many points as parameters
     a_ci:tuple          # 95% interval of a
     l_inf:float=0.      # the floor
     l_inf_ci:tuple=(0., 0.)
@@ -37,17 +39,26 @@ class PowerLawFit:
         interval=False, # also the 95% (or `level`) interval of the curve?
         level=.95,
     ): # y, or a DataFrame with x, y, lower, upper
-        "y at x"
-        flat = np.atleast_1d(np.asarray(x, float))
-        with np.errstate(over="ignore"): y = np.exp(self._log(self.theta[None], flat)[0])
-        if not interval: return float(y[0]) if np.ndim(x) == 0 else y
+        """y at x. An end of the interval that the points leave open is 0 or infinite.
+        Raises `FitError` where x is no positive number, or so far away that y is none"""
+        x = check_numbers(x, "x", above=0, scalar=True, expected="positive numbers", error=FitError)
+        interval = check_bool(interval, "interval", error=FitError)
+        level = check_number(level, "level", above=0, below=1, error=FitError, fix="pass .95 for 95%")
+        flat = np.atleast_1d(x)
+        ln_y = self._log(self.theta[None], flat)[0]
+        if not (np.abs(ln_y) < _LN_MOST).all():
+            raise FitError(f"x: expected values near the points this power law was fitted to, got {flat[~(np.abs(ln_y) < _LN_MOST)][0]:.3g}, "
+                           f"where {self.name} would be e^{ln_y[~(np.abs(ln_y) < _LN_MOST)][0]:.0f}. Stay nearer.")
+        if not interval: return float(np.exp(ln_y[0])) if x.ndim == 0 else np.exp(ln_y)
         half = quantile(level, self.df)*spread(lambda t: self._log(t, flat), self.theta, self.root)
-        with np.errstate(over="ignore", invalid="ignore"): return pd.DataFrame(dict(x=flat, y=y, lower=y*np.exp(-half), upper=y*np.exp(half)))
+        half = np.where(half < 2*_LN_MOST, half, np.inf) # no interval: the points do not say
+        return pd.DataFrame(dict(x=flat, y=np.exp(ln_y), lower=np.exp(ln_y - half), upper=np.exp(ln_y + half)))
 
     def __repr__(self):
         floor = f" + {self.l_inf:.4g}" if self.l_inf else ""
-        return (f"{self.name} = {self.coefficient_k:.4g}·x^{self.exponent_a:.4g}{floor} "
-                f"(a in [{self.a_ci[0]:.4g}, {self.a_ci[1]:.4g}], R² {self.r_squared:.4f})")
+        sure = f"in [{self.a_ci[0]:.4g}, {self.a_ci[1]:.4g}]" if np.isfinite(self.a_ci).all() else "not determined"
+        explained = f", R² {self.r_squared:.4f}" if np.isfinite(self.r_squared) else ""
+        return f"{self.name} = {self.coefficient_k:.4g}·x^{self.exponent_a:.4g}{floor} (a {sure}{explained})"
 
 def _power_starts(x, y, floor):
     "Lines through ln(y - l) for several floors l"
@@ -60,27 +71,30 @@ def _power_starts(x, y, floor):
 def fit_power_law(
     x,            # where, (n,)
     y,            # what, (n,)
-    floor=False,  # False: none; True: fit l_inf; a number: that is l_inf
+    floor=False,  # False: none; True: fit l_inf; a number below the least y: that is l_inf
     name="y",     # what y is called
     y_se=None,    # standard error of each ln y: weighs the points
     objective="huber", # or "log": plain least squares of ln y
 )->PowerLawFit:
     """Fit y = k·x^a (+ l_inf), robustly, with intervals.
     Raises `FitError` for fewer points than parameters, or points that are not positive"""
-    try: x, y = np.asarray(x, float), np.asarray(y, float)
-    except (TypeError, ValueError): raise FitError("x, y: expected numbers. Convert the columns first.") from None
-    if x.ndim != 1 or x.shape != y.shape:
-        raise FitError(f"x, y: expected two equally long columns, got shapes {x.shape} and {y.shape}.")
-    if not (np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)).all():
-        raise FitError("x, y: expected positive, finite numbers. Drop or repair the others first.")
+    x, y = (check_numbers(v, n, least=1e-100, most=1e100, expected="positive, finite numbers", fix="drop or repair the others first", error=FitError)
+            for v, n in ((x, "x"), (y, "y")))
+    if x.shape != y.shape:
+        raise FitError(f"x, y: expected two equally long columns, got {len(x)} and {len(y)} values. Pass a y for each x.")
+    y_se = check_numbers(y_se, "y_se", above=0, most=1e30, n=len(x), optional=True, error=FitError)
+    check_text(name, "name", error=FitError)
+    check_choice(objective, "objective", ("huber", "log"), error=FitError)
+    if not isinstance(floor, (bool, np.bool_)):
+        floor = check_number(floor, "floor", least=0, expected=f"True, False, or a number between 0 and the least y, {y.min():.4g}", error=FitError)
     q = 3 if floor is True else 2
     if len(np.unique(x)) < q:
         raise FitError(f"x: expected at least {q} different values for a power law with {q} parameters, got {len(np.unique(x))}. Add points.")
     if floor is not True and floor and not 0 < floor < y.min():
-        raise FitError(f"floor: expected a number between 0 and the least y, {y.min():.4g}, got {floor!r}.")
+        raise FitError(f"floor: expected a number between 0 and the least y, {y.min():.4g}, got {floor!r}. Pass True to have it fitted.")
     x0 = np.log(x).mean(); lx = np.log(x) - x0; ly = np.log(y)
     known = np.log(float(floor)) if floor is not True and floor else -np.inf
-    scale = np.ones(len(x)) if y_se is None else 1/np.maximum(np.asarray(y_se, float), 1e-12)
+    scale = np.ones(len(x)) if y_se is None else 1/np.maximum(y_se, 1e-12)
     scale = scale/np.exp(np.log(scale).mean())
     def residuals(phi, rows):
         P, l = np.exp(phi[:, :1] + phi[:, 1:2]*lx), np.exp(phi[:, 2:3] if q == 3 else np.full((len(phi), 1), known))
@@ -103,6 +117,8 @@ def fit_power_law(
     at = lambda h: (float(h(theta[None])[0]), t*float(spread(h, theta, root)) if n > q else np.inf)
     (k, kh), (a, ah) = at(lambda z: z[:, 0] - z[:, 1]*x0), at(lambda z: z[:, 1])
     l, lh = at(lambda z: z[:, 2]) if q == 3 else (known, 0.)
+    if not abs(k) < 700 or not np.isfinite([a, *theta[:2]]).all():
+        raise FitError(f"x, y: expected points that a power law can pass, got an exponent of {a:.3g}. Check the units, and for outliers.")
     fitted = r/scale + ly
     total = ((ly - ly.mean())**2).sum()
     notes = [] if n >= 5 else [FitWarning("few_points", f"{name}: a power law through {n} points.",
@@ -131,8 +147,11 @@ class IsoFlopFit:
         budget, # one of minima.compute_budget
         N,      # where
     ): # loss
-        "The fitted curve of one budget"
-        row = self.minima[self.minima.compute_budget == budget].iloc[0]
+        "The fitted curve of one budget. Raises `FitError` for a budget that was not fitted"
+        budget, N = check_number(budget, "budget", error=FitError), check_numbers(N, "N", least=SMALLEST, most=LARGEST, scalar=True, error=FitError)
+        row = self.minima[self.minima.compute_budget == budget]
+        if not len(row): raise FitError(f"budget: expected one of {', '.join(f'{b:.4g}' for b in self.minima.compute_budget)}, got {budget:.4g}. Choose one.")
+        row = row.iloc[0]
         return np.polyval(row.coefficients, np.log(N) - row.centre)
 
 def _minimum(x, y, degree):
@@ -153,6 +172,14 @@ def _minimum(x, y, degree):
     se = float(np.sqrt(max(dat@cov@dat, 0))) if len(x) > degree + 1 else np.nan
     return at + centre, float(np.polyval(coef, at)), se, bool(z.min() <= at <= z.max()), coef, centre
 
+def _run_columns(N, D, loss):
+    "N, D and the loss of each run as arrays (n,), or a FitError"
+    N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, expected="positive, finite numbers, one a run", error=FitError)
+    D = check_numbers(D, "D", least=SMALLEST, most=LARGEST, n=len(N), expected="positive, finite numbers, one a run", error=FitError)
+    loss = check_numbers(loss, "loss", least=1e-30, most=1e30, n=len(N), expected="positive, finite losses, one a run", error=FitError)
+    check_numbers(N*D, "N, D", above=0, most=LARGEST, expected=f"runs of at most {LARGEST:.0e} FLOPs", error=FitError, fix="pass plain counts")
+    return N, D, loss
+
 def fit_isoflop(
     N,            # parameters of each run, (n,)
     D,            # training tokens of each run
@@ -165,19 +192,15 @@ def fit_isoflop(
 )->IsoFlopFit:
     """Approach 2: per-budget minima with standard errors, and N*, D*, L* as power laws of the budget.
     Budgets with fewer than 3 sizes or no valley are left out, with a warning"""
-    cols = {}
-    for name, v in (("N", N), ("D", D), ("loss", loss)):
-        try: cols[name] = np.asarray(v, float)
-        except (TypeError, ValueError): raise FitError(f"{name}: expected numbers.") from None
-        if cols[name].shape != (len(cols["N"]),) or not (np.isfinite(cols[name]) & (cols[name] > 0)).all():
-            raise FitError(f"{name}: expected {len(cols['N'])} positive, finite numbers, one a run.")
-    if degree not in (2, 3): raise FitError(f"degree: expected 2 or 3, got {degree!r}.")
-    N, D, loss = cols.values()
+    N, D, loss = _run_columns(N, D, loss)
+    degree = check_number(degree, "degree", least=2, most=3, whole=True, expected="2 or 3", error=FitError)
+    weighted = check_bool(weighted, "weighted", error=FitError)
+    flops_factor = check_number(flops_factor, "flops_factor", least=1e-6, most=1e12, expected="a positive number", error=FitError)
     if budgets is None:
         lnC = np.log(flops_factor*N*D); order = np.argsort(lnC)
         label = np.zeros(len(N), int); label[order] = np.cumsum(np.r_[0, np.diff(lnC[order]) > .05])
         budgets = np.exp(np.array([lnC[label == l].mean() for l in label]))
-    budgets = np.asarray(budgets, float)
+    budgets = check_numbers(budgets, "budgets", least=SMALLEST, most=LARGEST, n=len(N), error=FitError)
     rows, notes = [], []
     for C in np.unique(budgets):
         at = budgets == C
@@ -229,13 +252,10 @@ def fit_envelope(
     flops_factor=6.,
 )->EnvelopeFit:
     "Approach 1: the run with the lowest loss in each bin of compute, and N*, D*, L* as power laws through those"
-    N, D, loss = (np.asarray(v, float) for v in (N, D, loss))
-    if not (N.shape == D.shape == loss.shape and N.ndim == 1):
-        raise FitError(f"N, D, loss: expected equally long columns, got shapes {N.shape}, {D.shape}, {loss.shape}.")
-    if not all((np.isfinite(v) & (v > 0)).all() for v in (N, D, loss)):
-        raise FitError("N, D, loss: expected positive, finite numbers.")
+    N, D, loss = _run_columns(N, D, loss)
+    flops_factor = check_number(flops_factor, "flops_factor", least=1e-6, most=1e12, expected="a positive number", error=FitError)
+    bins = check_number(bins, "bins", least=1, most=10**5, whole=True, optional=True, error=FitError) or int(np.clip(len(N)//10, 5, 100))
     C = flops_factor*N*D
-    bins = bins or int(np.clip(len(N)//10, 5, 100))
     edges = np.linspace(np.log(C.min()), np.log(C.max())*(1 + 1e-12) + 1e-9, bins + 1)
     which = np.digitize(np.log(C), edges) - 1
     best = [np.flatnonzero(which == i)[np.argmin(loss[which == i])] for i in np.unique(which)]

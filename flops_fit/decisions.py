@@ -8,9 +8,9 @@ __all__ = []
 # %% ../nbs/03d_decisions.ipynb #98061ce0
 import numpy as np
 from fastcore.basics import patch
-from .errors import FitError, FitWarning
+from .errors import LARGEST, SMALLEST, FitError, FitWarning, check_number
 from .intervals import spread
-from .lawfit import Answer, LawFit, _array
+from .lawfit import Answer, LawFit, _array, _ends
 
 # %% ../nbs/03d_decisions.ipynb #9a5f8577
 @patch
@@ -21,7 +21,11 @@ def penalty(self:LawFit,
 )->Answer: # target_compute, times, num_params, num_tokens, loss, penalty, penalty_lower, penalty_upper
     """The loss paid at the same compute for a model `times` smaller than optimal. Beyond the runs the interval also holds the form's own error in ln N*,
     which moves the valley under the model that was chosen."""
-    C, times = np.broadcast_arrays(_array(C, "C", "a positive number of FLOPs"), _array(times, "times"))
+    C, times = _array(C, "C", "a positive number of FLOPs"), _array(times, "times", least=1e-12, most=1e12)
+    if C.ndim and times.ndim and len(C) != len(times):
+        raise FitError(f"times: expected one number, or one for each of the {len(C)} budgets, got {len(times)}. Pass one.")
+    C, times = np.broadcast_arrays(C, times)
+    self._determined(self._optimum(C.ravel()))
     budgets, best = self._best(C.ravel())
     def h(theta):
         n = best(theta)[..., 0] - np.log(times.ravel())
@@ -30,12 +34,16 @@ def penalty(self:LawFit,
     value, away = h(self.theta[None])[0], np.abs(np.log(times.ravel()))
     here = away < 1e-6               # the optimum itself costs nothing
     moved = 2*self.form[1]*np.maximum(np.log(budgets/self.max_compute), 0)/np.where(here, 1, away)  # the penalty grows as (ln times)²
+    least = np.exp(best(self.theta[None])[0, :, 0])/times.ravel()
+    if not ((least >= SMALLEST) & (budgets/self.k/least >= SMALLEST)).all():
+        raise FitError(f"times: expected a model that has parameters, and tokens to train it on, got {least.min():.2g} parameters. "
+                       "Pass a number nearer to 1.")
     half = self._quantile(level)*np.hypot(spread(h, self.theta, self.root), moved)
     value, half = np.where(here, -np.inf, value), np.where(here, 0, half)
     N = np.exp(best(self.theta[None])[0, :, 0])/times.ravel()
+    lower, upper = _ends(value, half)
     out = dict(target_compute=budgets, times=times.ravel(), num_params=N, num_tokens=budgets/self.k/N,
-               loss=self.predict(N, budgets/self.k/N), penalty=np.exp(value),
-               penalty_lower=np.exp(value - half), penalty_upper=np.exp(value + half))
+               loss=self.predict(N, budgets/self.k/N), penalty=np.exp(value), penalty_lower=lower, penalty_upper=upper)
     return Answer({k: float(np.atleast_1d(v)[0]) if C.ndim == 0 else v for k, v in out.items()})
 
 @patch
@@ -46,9 +54,12 @@ def budget_for(self:LawFit,
     level=.95, # of the interval
 )->Answer: # target_loss, compute, compute_lower, compute_upper, optimal_params, optimal_tokens
     "The least FLOPs that reach a loss"
-    target = np.atleast_1d(_array(loss, "loss"))
+    target = np.atleast_1d(_array(loss, "loss", least=1e-30, most=1e30))
+    for v, name in ((unique_tokens, "unique_tokens"), (inference_tokens, "inference_tokens")):
+        check_number(v, name, least=0, most=LARGEST, optional=name == "unique_tokens", error=FitError)
     lnC = np.log(self.max_compute) + np.linspace(-12, 25, 371)
-    band = self.optimum(np.exp(lnC), unique_tokens, inference_tokens, level)
+    lnC = lnC[lnC < np.log(LARGEST)]
+    band = self._optimum(np.exp(lnC), unique_tokens, inference_tokens, level)
     least, most = band.expected_loss[[-1, 0]]
     if (bad := target <= least).any():
         raise FitError(f"loss: expected more than {least:.4g}, the least this law reaches with any budget, "
@@ -75,20 +86,20 @@ def warnings_at(self:LawFit,
     unique_tokens=None, # unique tokens there are
 )->list: # of `FitWarning`
     "What to know before trusting the optimum at C"
-    C, out = float(_array(C, "C", "a positive number of FLOPs")), []
+    C, out = float(_array(C, "C", "a positive number of FLOPs", ndim=0)), []
     times = C/self.max_compute
     if times > 30:
         out.append(FitWarning("far_extrapolation", f"{_flops(C)} FLOPs is {times:.0f} times the largest run that was fitted.",
                                          "Train the predicted optimum at a budget in between and compare."))
     if unique_tokens is not None:
-        U = float(_array(unique_tokens, "unique_tokens"))
-        before, now = self.optimum([C/10, C], U).expected_loss
+        U = float(_array(unique_tokens, "unique_tokens", ndim=0))
+        before, now = self._optimum([C/10, C], U).expected_loss
         if now > .999*before:
             whose = "" if "R_D" in self.params else ", going by what Muennighoff et al. found for text"
             out.append(FitWarning("data_spent", f"At {_flops(C)} FLOPs {_flops(U)} unique tokens are spent: the last ten times of compute lower the loss by {1 - now/before:.2%}{whose}.",
                                   "More data, or data of another kind, would help; more compute does not."))
     if self.plain is not None:
-        ours, theirs = self.optimum(C), self.plain.optimum(C)
+        ours, theirs = self._optimum(C), self.plain._optimum(C)
         for code, name, what in (("forms_disagree_loss", "expected_loss", "loss"), ("forms_disagree_params", "optimal_params", "best size")):
             lower, upper = ours[f"{name}_lower"], ours[f"{name}_upper"]
             if not lower <= theirs[name] <= upper:

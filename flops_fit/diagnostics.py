@@ -9,7 +9,7 @@ __all__ = ['human', 'flop', 'between', 'design_warnings', 'grid_edges', 'influen
 # %% ../nbs/05_diagnostics.ipynb #28507433
 import numpy as np, pandas as pd
 from scipy.special import fdtri
-from .errors import FitError, FitWarning
+from .errors import LARGEST, SMALLEST, FitError, FitWarning, as_floats, check_callable, check_choice, check_kind, check_number, check_numbers, check_text, plain, refuse
 from .solver import huber, solve
 from .intervals import spread
 from .lawfit import LawFit
@@ -18,11 +18,20 @@ from .fitter import fit_isoflop, fit_parametric
 from .repeats import fit_repeats
 
 # %% ../nbs/05_diagnostics.ipynb #8cdd5ce8
+def _shown_number(x, name):
+    "x as a plain number, finite or not, or None"
+    if x is None: return None
+    v = plain(x)
+    if v is None or isinstance(v, int) and abs(v) > 10**300: refuse(name, "a number or None", x, "", FitError)
+    return v
+
 def human(
     x,        # a number
     digits=3, # significant digits
 )->str:
-    "1.23B for 1230000000; scientific from 1000T on and below .01"
+    "1.23B for 1230000000; scientific from 1000T on and below .01; – for None and NaN"
+    digits = check_number(digits, "digits", least=1, most=17, whole=True, error=FitError)
+    x = _shown_number(x, "x")
     if x is None or not np.isfinite(x): return "∞" if x == np.inf else "–"
     if x == 0: return "0"
     x = float(f"{x:.{digits}g}")
@@ -34,7 +43,9 @@ def human(
 def flop(
     C, # FLOPs
 )->str:
-    "3e20 for 3e20, 1.32e21 for 1.3159e21"
+    "3e20 for 3e20, 1.32e21 for 1.3159e21; – for None and NaN"
+    C = _shown_number(C, "C")
+    if C is None or not np.isfinite(C): return "–"
     head, power = f"{C:.2e}".split("e")
     return f"{head.rstrip('0').rstrip('.')}e{int(power)}"
 
@@ -44,8 +55,15 @@ def between(
     show=human, # number -> text
 )->str:
     "1.2B (1B to 1.5B); where there is no interval the number alone, and a factor of a million or more is none"
-    v, lower, upper = (values[name + end] for end in ("", "_lower", "_upper"))
+    check_text(name, "name", "the name of an entry", error=FitError)
+    check_callable(show, "show", "a function number -> text", error=FitError)
+    check_kind(values, "values", (dict, pd.Series), "a dict or a row of a table", error=FitError)
+    if missing := [name + end for end in ("", "_lower", "_upper") if name + end not in values.keys()]:
+        raise FitError(f"values: expected entries {name}, {name}_lower and {name}_upper, got none called {missing[0]}. Add it.")
+    v, lower, upper = (np.nan if (x := _shown_number(values[name + end], name + end)) is None else x for end in ("", "_lower", "_upper"))
     if np.isnan(v): return "–"
+    least = SMALLEST if name.endswith(("params", "tokens")) else 1e-30
+    if not (v == 0 or least <= abs(v) <= LARGEST): return "not determined"
     if np.isnan(lower) or np.isnan(upper): return show(v)
     return f"{show(v)} (not determined)" if upper == np.inf or 0 < 1e6*lower < upper else f"{show(v)} ({show(lower)} to {show(upper)})"
 
@@ -55,7 +73,9 @@ def design_warnings(
     D, # training tokens of each run
     C, # FLOPs of each run
 )->list: # of `FitWarning`
-    "What this design cannot identify"
+    "What this design cannot identify. Raises `FitError` where N, D and C are not positive numbers, one a run"
+    N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, error=FitError)
+    D, C = (check_numbers(v, name, least=SMALLEST, most=LARGEST, n=len(N), error=FitError) for v, name in ((D, "D"), (C, "C")))
     x, y, c = np.log(N), np.log(D), np.log(C)
     out = []
     if np.ptp(x) < .2: return [FitWarning("one_size", f"All runs have about {human(np.median(N))} parameters.", "Run at least three sizes, a factor of 2 apart: nothing here says how the loss depends on N.")]
@@ -74,7 +94,10 @@ def grid_edges(
     budgets, # budget each run belongs to, NaN for none
 )->pd.DataFrame: # a row for each budget with its best run on the edge: compute_budget, side ("smallest" or "largest"), num_params
     "Budgets whose lowest loss lies at the smallest or largest size that was run"
-    rows = []
+    N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, error=FitError)
+    loss = check_numbers(loss, "loss", above=0, most=1e30, n=len(N), error=FitError)
+    if (given := as_floats(budgets)) is None or given.shape != N.shape: refuse("budgets", f"{len(N)} numbers, NaN for none", budgets, "", FitError)
+    budgets, rows = given, []
     for b in np.unique(budgets[np.isfinite(budgets)]):
         at = np.flatnonzero(budgets == b)
         if len(np.unique(N[at])) < 3: continue
@@ -91,12 +114,15 @@ def _edge_warnings(N, loss, budgets):
     return out
 
 # %% ../nbs/05_diagnostics.ipynb #9e10ab47
+def _fitted(fit, name="fit"): return check_kind(fit, name, LawFit, "a LawFit", error=FitError, fix="pass what fit_parametric gives")
+def _budget(C, **kw): return check_number(C, "C", least=SMALLEST, most=LARGEST, expected="a positive number of FLOPs", error=FitError, **kw)
+
 def influence(
     fit, # a `LawFit`
     C,   # target budget, FLOPs
 )->pd.DataFrame: # a row a run (or trunk): rows (tuple of row numbers), shift of ln N*, shift of ln loss, both in standard errors; largest first
     "How far N* and the loss at C move when one run is left out"
-    n = fit.num_runs
+    C, n = _budget(C), _fitted(fit).num_runs
     group = fit.data.get("groups")
     group = np.arange(n) if group is None else np.unique(group, return_inverse=True)[1]
     G = group.max() + 1
@@ -115,6 +141,9 @@ def influence(
     return table.sort_values("params_in_se", key=np.abs, ascending=False, ignore_index=True)
 
 # %% ../nbs/05_diagnostics.ipynb #d5a1e030
+def _tokens(unique_tokens, n):
+    return check_numbers(unique_tokens, "unique_tokens", least=SMALLEST, most=LARGEST, n=n, scalar=True, error=FitError)
+
 def held_out(
     fit,     # a `LawFit`; its own law and Chinchilla's are tried
     h=2.5,   # fit runs with C <= Cmax/h
@@ -122,21 +151,24 @@ def held_out(
     unique_tokens=None, # unique tokens of each run: the law that discounts repeats is tried too
 )->pd.DataFrame: # a row a law: below (FLOPs), fitted, held, rms and mean of ln(measured/predicted), share inside its 95% interval, mean half-width of that interval
     "Error in predicting the largest runs from the others; empty when there are too few of either"
-    d = fit.data
-    U = d.get("U") if unique_tokens is None else np.minimum(unique_tokens, d["D"])
+    d = _fitted(fit).data
+    h = check_number(h, "h", above=1, most=1e12, error=FitError)
+    near = np.inf if near == np.inf else check_number(near, "near", above=1, most=1e12, error=FitError)
+    U = d.get("U") if unique_tokens is None else np.minimum(_tokens(unique_tokens, fit.num_runs), d["D"])
     low = d["compute"] <= d["compute"].max()/h*(1 + 1e-9)
-    test = ~low & (np.abs(np.log(d["N"]/fit.optimum(d["compute"])["optimal_params"])) <= np.log(near))
+    test = ~low & (np.abs(np.log(d["N"]/fit._optimum(d["compute"])["optimal_params"])) <= np.log(near))
     rows, empty = {}, pd.DataFrame(columns=["below", "fitted", "held", "rms", "mean", "inside", "half_width"])
     if low.sum() < 8 or test.sum() < 2: return empty
     groups = d.get("groups")
     groups = None if groups is None or len(np.unique(groups[low])) < 2 else groups[low]
     name = dict(coupled="coupled", kaplan="kaplan", repeats="coupled").get(fit.law.name, "chinchilla")
-    try: part = fit_parametric(d["N"][low], d["D"][low], d["loss"][low], law=name, compute=d["compute"][low], flops_factor=fit.k, groups=groups)
+    try:
+        part = fit_parametric(d["N"][low], d["D"][low], d["loss"][low], law=name, compute=d["compute"][low], flops_factor=fit.k, groups=groups)
+        parts = {name: part, **({} if part.plain is None else {"chinchilla": part.plain})}
+        if U is not None and name == "coupled": parts = {"repeats": fit_repeats(part, U[low]), **parts}
+        predicted = {law: part.predict(d["N"][test], d["D"][test], U[test] if part.law.needs_unique else None, interval="prediction") for law, part in parts.items()}
     except FitError: return empty
-    parts = {name: part, **({} if part.plain is None else {"chinchilla": part.plain})}
-    if U is not None and name == "coupled": parts = {"repeats": fit_repeats(part, U[low]), **parts}
-    for law, part in parts.items():
-        p = part.predict(d["N"][test], d["D"][test], U[test] if part.law.needs_unique else None, interval="prediction")
+    for law, p in predicted.items():
         miss = np.log(d["loss"][test]/p.loss)
         rows[law] = dict(below=float(d["compute"].max()/h), fitted=int(low.sum()), held=int(test.sum()), rms=float(np.sqrt((miss**2).mean())), mean=float(miss.mean()),
                          inside=float(((p.lower <= d["loss"][test]) & (d["loss"][test] <= p.upper)).mean()), half_width=float(np.log(p.upper/p.lower).mean()/2))
@@ -148,6 +180,7 @@ def held_out_at_top(
     unique_tokens=None, # unique tokens of each run
 )->pd.DataFrame: # as of `held_out`
     "`held_out` above Cmax/2.5, or above Cmax/8 where fewer than 4 runs are; with repeated data every size is judged, since then the optimum is in question"
+    _fitted(fit)
     near = 4. if unique_tokens is None else np.inf
     first = held_out(fit, near=near, unique_tokens=unique_tokens)
     if len(first) and first.held.iloc[0] >= 4: return first
@@ -160,6 +193,9 @@ def choose_law(
     held,    # what `held_out_at_top` says of both
 )->tuple: # the one that should answer, and a `FitWarning` that says why
     "The repeats law where runs see their data more than four times and it predicts held-out runs better, else the coupled law"
+    _fitted(coupled, "coupled")
+    if "U" not in _fitted(repeats, "repeats").data: refuse("repeats", "a LawFit of the repeats law", repeats, "", FitError)
+    check_kind(held, "held", pd.DataFrame, "a DataFrame, as of held_out_at_top", error=FitError)
     epochs, n = repeats.data["D"]/repeats.data["U"], repeats.num_runs
     if not (often := int((epochs > 4).sum())):
         return coupled, FitWarning("repeated_data", f"{(epochs > 1.01).sum()} of {n} runs repeat their data, up to {epochs.max():.2g} times in all, which costs next to nothing: the coupled law answers, and takes every token as new.",
@@ -185,11 +221,12 @@ def parabola_bias(
     degree=2, # of the polynomial
 )->float: # ln(N* by approach 2 / N* of the law): .1 is 10% too large
     "By how much approach 2 would miss the optimum of `fit` on these runs without any noise; NaN where it finds no valley"
-    N, budgets = np.asarray(N, float), np.asarray(budgets, float)
-    D = budgets/fit.k/N
-    try: iso = fit_isoflop(N, D, fit.predict(N, D), budgets, degree=degree, flops_factor=fit.k)
+    C, degree = _budget(C), check_number(degree, "degree", least=2, most=3, whole=True, expected="2 or 3", error=FitError)
+    N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, error=FitError)
+    budgets = check_numbers(budgets, "budgets", least=SMALLEST, most=LARGEST, n=len(N), error=FitError)
+    D = budgets/_fitted(fit).k/N
+    try: return float(np.log(fit_isoflop(N, D, fit.predict(N, D), budgets, degree=degree, flops_factor=fit.k).n_opt.predict(C)/fit.optimum(C)["optimal_params"]))
     except FitError: return np.nan
-    return float(np.log(iso.n_opt.predict(C)/fit.optimum(C)["optimal_params"]))
 
 # %% ../nbs/05_diagnostics.ipynb #d45b686a
 def disagreements(
@@ -198,10 +235,17 @@ def disagreements(
     bias=None, # {approach: function that gives the known bias of its ln N*}
 )->list: # of `FitWarning`
     "Approaches whose N* or loss differ from the last row's by more than their intervals allow"
+    check_kind(table, "table", pd.DataFrame, "a DataFrame with a row an approach", error=FitError)
+    C, bias = _budget(C), check_kind(bias, "bias", dict, "a dict of functions", optional=True, error=FitError)
+    if missing := [f"{c}{s}" for c in ("num_params", "loss") for s in ("", "_lower", "_upper") if f"{c}{s}" not in table]:
+        raise FitError(f"table: expected columns num_params and loss, each with _lower and _upper, got none called {missing[0]}. Pass analysis.approaches(C).")
+    if not len(table): return []
+    if any(not pd.api.types.is_numeric_dtype(table[f"{c}{s}"]) for c in ("num_params", "loss") for s in ("", "_lower", "_upper")):
+        raise FitError("table: expected columns of numbers, got others. Pass analysis.approaches(C).")
     ref, out = table.iloc[-1], []
     for name, row in table.iloc[:-1].iterrows():
         for what, noun in (("num_params", "N*"), ("loss", "the loss")):
-            with np.errstate(divide="ignore"): v, lo, hi = (np.log([r[what + s] for r in (row, ref)]) for s in ("", "_lower", "_upper"))
+            with np.errstate(divide="ignore", invalid="ignore"): v, lo, hi = (np.log([r[what + s] for r in (row, ref)]) for s in ("", "_lower", "_upper"))
             gap, allowed = v[0] - v[1], np.hypot(*((hi - lo)/2))
             if not (np.isfinite(allowed) and abs(gap) > allowed): continue
             show = (lambda u: human(u)) if what == "num_params" else (lambda u: f"{u:.4g}")
@@ -234,6 +278,8 @@ def diagnose(
     C=None, # target budget in FLOPs (default: ten times the largest run)
 )->list: # of `FitWarning`
     "What may be wrong, and what helps"
+    if not isinstance(obj, LawFit) and not hasattr(obj, "law"): refuse("obj", "a ScalingAnalysis or a LawFit", obj, "", FitError)
+    C = _budget(C, optional=True)
     fit = obj if isinstance(obj, LawFit) else obj.law
     out, runs = [], None if isinstance(obj, LawFit) else obj.runs
     N, D, flops = (fit.data[v] for v in ("N", "D", "compute")) if runs is None else (runs[c].to_numpy(float) for c in ("num_params", "num_tokens", "flops"))
@@ -252,6 +298,7 @@ def next_step(
     analysis, # a `ScalingAnalysis`
 )->str:
     "The single most useful next thing to do"
+    if not hasattr(analysis, "runs") or not hasattr(analysis, "law"): refuse("analysis", "a ScalingAnalysis", analysis, "pass what ScalingLawAnalyzer(...).analyze() gives", FitError)
     runs, codes = analysis.runs, {w.code: w for w in analysis.warnings}
     if analysis.law is None: return f"Finish more runs: {len(runs)} are completed, and a law needs at least 6, better 16, over several sizes and budgets."
     if "one_size" in codes or "one_ratio" in codes and "one_budget" not in codes: return f"{codes['one_size' if 'one_size' in codes else 'one_ratio'].remedy.split(':')[0].rstrip('.')}: until then N* is a guess."
@@ -264,7 +311,8 @@ def next_step(
     if "influential_run" in codes: return f"Repeat a run: {codes['influential_run'].message[0].lower()}{codes['influential_run'].message[1:]}"
     if len(runs) < 12: return f"Add runs: {len(runs)} are few, and 16 or more over at least four budgets make the intervals reliable."
     C = 5*runs.flops.max()
-    best = analysis.predict(C)
+    try: best = analysis.predict(C)
+    except FitError: return f"Add runs of other sizes and token counts: these do not determine the optimum at {flop(C)} FLOPs, five times the largest run."
     why = " The approaches disagree, and only a run there tells which is right." if {"approaches_disagree", "forms_disagree_loss", "forms_disagree_params"} & set(codes) else ""
     return (f"Verify: train {human(best.optimal_params)} parameters on {human(best.optimal_tokens)} tokens, {flop(C)} FLOPs or five times the largest run, "
             f"and compare with the predicted loss {between(best, 'expected_loss', '{:.3f}'.format)}.{why}")

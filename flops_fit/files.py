@@ -6,14 +6,14 @@
 __all__ = ['FORMAT', 'Name', 'again', 'sync_folder', 'make_folder', 'beside', 'put', 'write_atomic', 'discard', 'Unreadable',
            'read_regular', 'set_aside', 'NewerFormat', 'refuse_newer', 'check_name', 'seal', 'parse', 'unseal']
 
-# %% ../nbs/07b_files.ipynb #eb26e079
+# %% ../nbs/07b_files.ipynb #cceae772
 import errno, hashlib, json, os, re, stat, time, uuid, warnings
 from pathlib import Path
 from typing import Annotated
 import msgspec
 from .errors import ContractError
 
-# %% ../nbs/07b_files.ipynb #6c6fe34d
+# %% ../nbs/07b_files.ipynb #3ddda083
 def again(
     call, # a function of `os`
     *args, # of it
@@ -50,7 +50,7 @@ def make_folder(
     sync_folder(path.parent)
     return path
 
-# %% ../nbs/07b_files.ipynb #7394898c
+# %% ../nbs/07b_files.ipynb #7301b621
 def beside(path):
     "A temporary name in the same folder."
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -94,7 +94,7 @@ def discard(path):
     try: again(os.unlink, path)
     except OSError: pass
 
-# %% ../nbs/07b_files.ipynb #b753f386
+# %% ../nbs/07b_files.ipynb #c58804c5
 class Unreadable(ValueError):
     "A file that cannot be believed; the text says why."
 
@@ -140,10 +140,10 @@ def set_aside(
     except OSError: aside = path
     warnings.warn(f"{path}: {why}. Set aside as {aside.name}{then and ', ' + then}", stacklevel=3)
 
-# %% ../nbs/07b_files.ipynb #1d9f7082
+# %% ../nbs/07b_files.ipynb #98f4e1d6
 FORMAT = 1 # of everything that is sealed
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z_-]{1,64}$")] # it becomes part of a path
+Name = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z_-]{1,64}\Z")] # it becomes part of a path
 
 class NewerFormat(ContractError):
     "A later version of this package wrote the file: it is good, and not for us."

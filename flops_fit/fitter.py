@@ -8,7 +8,7 @@ __all__ = ['fit_parametric', 'fit_power_law', 'fit_isoflop', 'fit_envelope', 'Po
 # %% ../nbs/04_fitter.ipynb #54d19a36
 import numpy as np
 from .laws import CHINCHILLA, COUPLED, LAWS, Law
-from .errors import FitError, FitWarning
+from .errors import LARGEST, SMALLEST, FitError, FitWarning, as_floats, check_choice, check_kind, check_number, check_numbers, check_text, plain, shown
 from .solver import best_of, condition
 from .intervals import covariance_root, robust_scale
 from .lawfit import LawFit
@@ -23,28 +23,30 @@ _all_ = ["fit_power_law", "fit_isoflop", "fit_envelope", "PowerLawFit", "LawFit"
 # %% ../nbs/04_fitter.ipynb #cfa61df5
 def _column(v, name, n=None, positive=True):
     "v as floats (n,), or a FitError"
-    try:
-        a = np.asarray(v)
-        if a.dtype.kind not in "iuf" and any(isinstance(x, (str, bytes, bool)) for x in np.ravel(a).tolist()): raise TypeError
-        a = a.astype(float)
-    except (TypeError, ValueError):
-        raise FitError(f"{name}: expected numbers, got values such as {next(iter(np.ravel(v)), None)!r}. "
-                       "Convert the column first.") from None
+    a = as_floats(v)
+    if a is None:
+        raise FitError(f"{name}: expected numbers, got {shown(v)}. Convert the column first.")
     if a.ndim != 1: raise FitError(f"{name}: expected one value a run (a 1-d array), got shape {a.shape}.")
     if n is not None and len(a) != n:
         raise FitError(f"{name}: expected {n} values, as many as there are runs in N, got {len(a)}.")
-    bad = ~np.isfinite(a) | ((a <= 0) if positive else False)
+    low, most = _SENSE.get(name, (0. if positive else -np.inf, 1e300))
+    bad = ~(np.isfinite(a) & (a >= low) & (a <= most)) | ((a <= 0) if positive else False)
     if bad.any():
         kind, row = "positive, finite" if positive else "finite", int(np.flatnonzero(bad)[0])
-        raise FitError(f"{name}: expected {kind} numbers, got {a[row]!r} at row {row} ({bad.sum()} such rows). "
+        kind += f" numbers from {low:g} to {most:g}" if np.isfinite(a[row]) and a[row] > 0 else " numbers"
+        raise FitError(f"{name}: expected {kind}, got {a[row]!r} at row {row} ({bad.sum()} such rows). "
                        "Drop or repair them first.")
     return a
+
+# a count or a loss outside these is none
+_SENSE = dict(N=(SMALLEST, LARGEST), D=(SMALLEST, LARGEST), loss=(1e-30, 1e30), compute=(SMALLEST, LARGEST), unique_tokens=(SMALLEST, LARGEST),
+              loss_se=(1e-30, 1e30), weights=(1e-30, 1e30))
 
 def _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, k):
     "A dict of checked arrays, and warnings"
     N = _column(N, "N"); n = len(N)
     data, notes = dict(N=N, D=_column(D, "D", n), loss=_column(loss, "loss", n)), []
-    column = lambda v, name: _column(np.broadcast_to(v, n) if np.ndim(v) == 0 else v, name, n)    # one number stands for all runs
+    column = lambda v, name: _column(v if (one := plain(v)) is None else np.full(n, check_number(one, name, error=FitError)), name, n)    # one number stands for all runs
     if n < 2: raise FitError(f"N, D, loss: expected several runs, got {n}. A law needs more runs than it has parameters.")
     if np.ptp(data["loss"]) == 0:
         raise FitError(f"loss: expected runs that differ, got {n} losses of {data['loss'][0]:.4g}. Is this the right column?")
@@ -52,7 +54,7 @@ def _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, k)
         if np.ptp(data[v]) == 0:
             raise FitError(f"{v}: expected several {what}, got {data[v][0]:.4g} for every run. "
                            f"Nothing about {v} can be learned; vary it, or fit a law without it.")
-    data["compute"] = k*N*data["D"] if compute is None else _column(compute, "compute", n)
+    data["compute"] = _column(k*N*data["D"] if compute is None else compute, "compute", n)
     if unique_tokens is not None:
         U = np.minimum(column(unique_tokens, "unique_tokens"), data["D"])
         again = int((data["D"] > 1.01*U).sum())
@@ -63,9 +65,7 @@ def _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, k)
     if weights is not None: data["weights"] = (w := _column(weights, "weights", n))/w.mean()
     if loss_se is not None: data["se"] = column(loss_se, "loss_se")
     if groups is not None:
-        g = np.asarray(groups)
-        if g.shape != (n,): raise FitError(f"groups: expected {n} labels, one a run, got shape {g.shape}.")
-        data["groups"] = np.unique(g.astype(str), return_inverse=True)[1]
+        data["groups"] = np.unique(_labels(groups, n), return_inverse=True)[1]
         if (G := data["groups"].max() + 1) < 2:
             raise FitError("groups: expected at least 2 different groups, got 1. "
                            "Leave groups out, or label each run with its own trunk.")
@@ -77,13 +77,48 @@ def _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, k)
                                 "Drop them: a row counted twice narrows the intervals for nothing."))
     return data, notes
 
+# %% ../nbs/04_fitter.ipynb #c0ffee21
+def _start_columns(law, starts):
+    "{parameter: array (S,)} of natural parameters to start from, and where they are single numbers, arrays of one"
+    if not hasattr(starts, "keys"): raise FitError(f"starts: expected a dict or DataFrame with a column for each parameter, got {shown(starts)}. Write {{'E': [1.7], ...}}.")
+    if missing := [p for p in law.params if p not in starts.keys()]: raise FitError(f"starts: expected a column for each of {[*law.params]}, got none for {missing}. Add it.")
+    low = lambda p: {} if p in law.real else dict(least=0) if p == "E" else dict(above=0)
+    out = {p: np.atleast_1d(check_numbers(starts[p], f"starts[{p!r}]", scalar=True, most=1e300, error=FitError, **low(p))) for p in law.params}
+    if len({len(v) for v in out.values()} - {1}) > 1: raise FitError(f"starts: expected columns of one length, got {sorted({len(v) for v in out.values()})}. Pass as many values of each.")
+    return out
+
+def _labels(groups, n):
+    "The trunk of each run as text (n,)"
+    if isinstance(groups, (str, bytes, dict, set)) or not hasattr(groups, "__len__"):
+        raise FitError(f"groups: expected {n} labels, one a run, got {shown(groups)}. Pass a list.")
+    try: g = np.array([str(v) for v in groups])
+    except Exception: g = np.zeros(0)
+    if g.shape != (n,): raise FitError(f"groups: expected {n} labels, one a run, got {len(g)}.")
+    return g
+
+def _by_parameter(d, what, law, value, told):
+    "A dict by parameter of the law, each value checked by `value(v, name)`; `told`: what the values are"
+    check_kind(d, what, dict, f"a dict of {told}, by parameter", optional=True, error=FitError)
+    if unknown := [shown(p) for p in (d or {}) if p not in law.params]:
+        raise FitError(f"{what}: {', '.join(unknown)} are not parameters of the {law.name} law, which has {[*law.params]}.")
+    return {p: value(v, f"{what}[{p!r}]") for p, v in (d or {}).items()}
+
+def _pair(v, name, real):
+    "Bounds (lower, upper) of a parameter, infinite where they are open"
+    if not isinstance(v, (tuple, list)) or len(v) != 2:
+        raise FitError(f"{name}: expected (lower, upper), None for open, got {shown(v)}. Write {{'E': (1., 2.)}}.")
+    lo, hi = (end if isinstance(end, float) and np.isinf(end) else check_number(end, name, optional=True, error=FitError) for end in v)
+    lo, hi = -np.inf if lo is None else lo, np.inf if hi is None else hi
+    if not lo < hi or not real and hi <= 0: raise FitError(f"bounds: expected lower < upper for {name}, got {shown(v)}.")
+    return lo, hi
+
 # %% ../nbs/04_fitter.ipynb #cde2e9d4
 def _freedom(law, fixed, tied, bounds, loss):
     "M, c, bounds on phi, and whether units may be changed"
-    names, fixed, tied, bounds = list(law.params), {**law.fixed, **(fixed or {})}, dict(tied or {}), dict(bounds or {})
-    for what, d in (("fixed", fixed), ("tied", tied), ("bounds", bounds)):
-        if unknown := set(d) - set(names):
-            raise FitError(f"{what}: {sorted(unknown)} are not parameters of the {law.name} law, which has {names}.")
+    number = lambda v, name: check_number(v, name, error=FitError)
+    names, tied = list(law.params), _by_parameter(tied, "tied", law, lambda v, name: check_text(v, name, "the name of a parameter", error=FitError), "names")
+    fixed = {**law.fixed, **_by_parameter(fixed, "fixed", law, number, "values")}
+    bounds = _by_parameter(bounds, "bounds", law, lambda v, name: _pair(v, name, any(repr(p) in name for p in law.real)), "pairs (lower, upper)")
     if clash := (set(fixed) & set(tied)): raise FitError(f"{sorted(clash)}: both fixed and tied. Choose one.")
     work = lambda p, v: v if p in law.real else np.log(v) if v > 0 else -np.inf
     for p, v in fixed.items():
@@ -105,9 +140,9 @@ def _freedom(law, fixed, tied, bounds, loss):
         elif p in defaults: lower[j], upper[j] = np.log(defaults[p])
         if p in bounds:
             lo, hi = bounds[p]
-            lo, hi = -np.inf if lo is None else lo, np.inf if hi is None else hi
-            if not lo < hi: raise FitError(f"bounds: expected lower < upper for {p}, got {bounds[p]!r}.")
             lower[j], upper[j] = max(lower[j], work(p, lo)), min(upper[j], work(p, hi))
+            if not lower[j] < upper[j]:
+                raise FitError(f"bounds: expected values {p} can have with these runs, {np.exp(lower[j]):.3g} or so, got {bounds[p]}. Widen them.")
     touched = {*fixed, *tied, *tied.values(), *bounds}
     return M, c, lower, upper, not touched & set(law.units), free
 
@@ -121,8 +156,10 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
     x0, y0 = (np.log(data[v]).mean() if units and law.units else 0. for v in "ND")
     fit = LawFit(law, None, None, np.nan, data, x0=x0, y0=y0, kind=kind, k=k, M=M, c=c, lower=lower, upper=upper)
     problem, weights = fit.problem, data.get("weights", 1.)
-    if starts is None: starts = law.starts(problem.x, problem.y, data["loss"], problem.u)
-    else: starts = law.centred(starts, x0, y0)
+    if starts is None:
+        if law.starts is None: raise FitError(f"starts: expected parameters to start from, since the {law.name} law has no starts of its own, got None. Pass starts=.")
+        starts = law.starts(problem.x, problem.y, data["loss"], problem.u)
+    else: starts = law.centred(_start_columns(law, starts), x0, y0)
     starts = np.clip(problem.phi(starts), lower, upper)
     # least squares first: from its optimum, and from any other it may have, that of any delta is near
     phi, obj, share = best_of(problem, starts, np.inf, weights, lower, upper, polish=kind != "huber")
@@ -139,7 +176,10 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
         while (d := d/4) > 2*delta: phi, _, _ = best_of(problem, phi, d, weights, lower, upper, polish=False)  # a tiny delta: walk there
         phi, obj, _ = best_of(problem, phi, delta, weights, lower, upper)
     phi = phi[0]
-    r, J = problem.at(phi)
+    with np.errstate(all="ignore"): r, J = problem.at(phi)
+    if not (np.isfinite(r).all() and np.isfinite(J).all()):
+        raise FitError(f"N, D, loss: expected runs to which the {law.name} law can be fitted, got runs at which it gives no loss from any start. "
+                       "Check that N, D and the loss are in plain units.")
     inside = (phi > lower + 1e-9) & (phi < upper - 1e-9)          # a parameter on its bound has no spread
     if not inside.any():
         raise FitError(f"{law.name}: every free parameter ends on its bound. These runs do not determine this law; "
@@ -148,6 +188,9 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
     w = np.ones(n) if uneven else data.get("weights")
     root, fit.df = covariance_root(J[inside], r, delta, w, data.get("groups"))
     fit.theta, fit.root = problem.theta(phi[None])[0], M[:, inside]@root
+    if not np.isfinite(fit.root).all():
+        raise FitError(f"N, D, loss: expected runs that determine the {law.name} law, got {n} that leave its parameters open. "
+                       "Vary N and D independently, fix parameters, or choose another law.")
     fit.phi, fit.objective, fit.delta, fit.reached, fit.condition = phi, obj, delta, share, condition(J)
     scale = 1. if problem.scale is None else problem.scale
     fit.sigma = robust_scale(fit.residuals, q) if kind != "linear" else robust_scale(r/scale, q)/np.median(data["loss"])
@@ -178,7 +221,7 @@ def _warnings(fit, at_bound):
         out.append(FitWarning("no_floor", f"The irreducible loss E = {p['E']:.2g} has gone to zero.",
                               "The runs do not reach far enough to see a floor: fix E, or add larger runs."))
     if not fit.condition < 1e5:
-        out.append(FitWarning("rank_deficient", f"Some combination of the parameters is not determined (condition {fit.condition:.1g}).",
+        out.append(FitWarning("rank_deficient", f"Some combination of the parameters is not determined{f' (condition {fit.condition:.1g})' if np.isfinite(fit.condition) else ''}.",
                               "Vary N and D independently: several tokens-per-parameter ratios at several budgets."))
     if fit.reached < .5:
         out.append(FitWarning("many_optima", f"Only {fit.reached:.0%} of the starts reached the best objective.",
@@ -228,15 +271,16 @@ def fit_parametric(
     Huber on log residuals is the objective of Hoffmann et al. (arXiv 2203.15556, equation 3).
     Raises `FitError` for data no fit can answer."""
     law = LAWS.get(law, law) if isinstance(law, str) else law
-    if not isinstance(law, Law): raise FitError(f"law: expected a Law or one of {[*LAWS]}, got {law!r}.")
-    if objective not in ("huber", "log", "linear"):
-        raise FitError(f"objective: expected 'huber', 'log' or 'linear', got {objective!r}.")
-    if delta is not None and not (np.isscalar(delta) and delta > 0):
-        raise FitError(f"delta: expected a positive number or None, got {delta!r}.")
+    if not isinstance(law, Law): raise FitError(f"law: expected a Law or one of {[*LAWS]}, got {shown(law)}. Choose one.")
+    check_choice(objective, "objective", ("huber", "log", "linear"), error=FitError)
+    delta = check_number(delta, "delta", above=0, optional=True, expected="a positive number or None", error=FitError)
+    flops_factor = check_number(flops_factor, "flops_factor", least=1e-6, most=1e12, expected="a positive number", error=FitError)
     if law.needs_unique and unique_tokens is None:
         raise FitError(f"unique_tokens: the {law.name} law needs the unique tokens of each run, got None.")
     if law is COUPLED_REPEATS:
-        if fixed or tied or bounds: raise FitError("fixed, tied, bounds: the repeats law takes its priors from the coupled fit of the same runs. Leave them out, or use law='data_constrained'.")
+        if any(d is not None and d != {} for d in (fixed, tied, bounds) if not hasattr(d, "shape")) or any(hasattr(d, "shape") for d in (fixed, tied, bounds)):
+            raise FitError("fixed, tied, bounds: expected none, since the repeats law takes its priors from the coupled fit of the same runs. "
+                           "Leave them out, or use law='data_constrained'.")
         coupled = fit_parametric(N, D, loss, law=COUPLED, objective=objective, delta=delta, weights=weights, groups=groups, loss_se=loss_se, compute=compute, flops_factor=flops_factor, starts=starts)
         return fit_repeats(coupled, unique_tokens)
     data, notes = _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, flops_factor)

@@ -53,14 +53,19 @@ def covariance_root(
         for i in range(G):
             at = g == i
             left = np.eye(at.sum()) - Z[:, at].T@Z[:, at]
-            scores.append(Z[:, at]@np.linalg.solve(left + 1e-6*np.eye(len(left)), score[at]))
+            scores.append(Z[:, at]@_solved(left + 1e-6*np.eye(len(left)), score[at]))
         scores = np.array(scores).T
     if groups is not None: return half@scores*np.sqrt((G - 1)/G)*K/m, max(G - 1, 1)
     # where noise is uneven so is the share inside delta: the curvature comes from the residuals themselves, a tenth from the average
     wide = max(delta, .35*robust_scale(r, 0))
     near = w*np.where(np.abs(r) <= wide, delta/wide if np.isfinite(wide) else 1., 0.)
     curve = .9*(J*near)@J.T + .1*m*(J*w)@J.T
-    return np.linalg.solve(curve, np.linalg.solve(half.T, scores))*K, max(n - q, 1)
+    return _solved(curve, _solved(half.T, scores))*K, max(n - q, 1)
+
+def _solved(A, b):
+    "A⁻¹b; where A has no inverse, the least of the answers"
+    try: return np.linalg.solve(A, b)
+    except np.linalg.LinAlgError: return np.linalg.pinv(A)@b
 
 def quantile(
     level,      # e.g. .95

@@ -10,19 +10,20 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from .laws import LAWS, Law
-from .errors import FitError, FitWarning
+from .laws import LAWS, Law, _checked
+from .errors import LARGEST, SMALLEST, FitError, FitWarning, as_floats, check_bool, check_choice, check_kind, check_number, check_numbers, check_text, refuse, shown
 from .intervals import bootstrap, profile, quantile, share_inside, spread
 from .solver import Problem, solve
 
 # %% ../nbs/03c_lawfit.ipynb #9ee18539
-def _array(x, name, what="a positive number"):
-    "x as floats, or a FitError that names the argument"
-    try: v = np.asarray(x, float)
-    except (TypeError, ValueError): raise FitError(f"{name}: expected {what}, got {x!r}. Pass numbers.") from None
-    if v.size == 0 or not (np.isfinite(v) & (v > 0)).all():
-        raise FitError(f"{name}: expected {what}, got {x!r}. Check the units and for missing values.")
-    return v
+def _array(x, name, what="a positive number", least=SMALLEST, most=LARGEST, ndim=1):
+    "x as floats, a number or an array of them, or a FitError that names the argument"
+    return check_numbers(x, name, least=least, most=most, ndim=ndim, scalar=True, expected=what, error=FitError,
+                         fix="check the units and for missing values")
+
+def _level(level): return check_number(level, "level", above=0, below=1, error=FitError, fix="pass .95 for 95%")
+def _seed(seed): return check_number(seed, "seed", least=0, whole=True, error=FitError)
+def _times(n, name="n"): return check_number(n, name, least=1, most=100_000, whole=True, error=FitError)
 
 class Answer(dict):
     "A dict whose entries are also attributes: floats for one budget, arrays for several"
@@ -79,7 +80,7 @@ class LawFit:
     @property
     def max_compute(self): return float(np.max(self.data["compute"]))
 
-    def _quantile(self, level): return quantile(level, self.df, small=not {"groups", "weights"} & set(self.data))
+    def _quantile(self, level): return quantile(_level(level), self.df, small=not {"groups", "weights"} & set(self.data))
 
     def _plain(self, theta):
         "theta in plain units of N and D"
@@ -120,29 +121,79 @@ def predict(self:LawFit,
     interval=None,      # None, "confidence" (of the law) or "prediction" (of a new run)
     level=.95,          # of the interval
 ): # loss (a float or array); with an interval a DataFrame: num_params, num_tokens, loss, lower, upper
-    "Predicted loss at N and D"
-    if interval not in (None, "confidence", "prediction"):
-        raise FitError(f"interval: expected None, 'confidence' or 'prediction', got {interval!r}.")
-    N, D = np.broadcast_arrays(_array(N, "N"), _array(D, "D"))
-    U = None if unique_tokens is None else np.broadcast_to(_array(unique_tokens, "unique_tokens"), N.shape).ravel()
+    """Predicted loss at N and D. An end of an interval that the runs leave open is 0 or infinite.
+    Raises `FitError` for numbers that are not positive, and where the law gives no loss at all"""
+    check_choice(interval, "interval", (None, "confidence", "prediction"), error=FitError)
+    N, D, U = _checked(N, D, unique_tokens)
+    U = None if U is None else U.ravel()
     h = lambda theta: np.log(self._loss(theta, N.ravel(), D.ravel(), U))
-    loss = h(self.theta[None])[0]
+    with np.errstate(all="ignore"): loss = h(self.theta[None])[0]   # what overflows is refused in the next line
+    _given(np.abs(loss) < _LOSS, "N, D", "values at which this law gives a loss", "stay nearer to the runs")
     if interval is None: return np.exp(loss).reshape(N.shape)[()]
     half = self._quantile(level)*self._log_sd(h, self.form[0], self.k*N.ravel()*D.ravel(), noise=interval == "prediction")
-    return pd.DataFrame(dict(num_params=N.ravel(), num_tokens=D.ravel(), loss=np.exp(loss),
-                             lower=np.exp(loss - half), upper=np.exp(loss + half)))
+    lower, upper = _ends(loss, half)
+    return pd.DataFrame(dict(num_params=N.ravel(), num_tokens=D.ravel(), loss=np.exp(loss), lower=lower, upper=upper))
 
 # %% ../nbs/03c_lawfit.ipynb #e276790d
 @patch
 def _best(self:LawFit, C, unique_tokens=None, inference_tokens=0.):
     "C as an array, and a function theta -> (ln N*, ln D*, ln L*) stacked last, (S,m,3)"
     C = np.atleast_1d(_array(C, "C", "a positive number of FLOPs"))
-    u = None if unique_tokens is None else np.log(_array(unique_tokens, "unique_tokens"))
-    T = 0. if np.all(np.asarray(inference_tokens) == 0) else _array(inference_tokens, "inference_tokens")
+    one_each = lambda v, name, **kw: _one_each(check_numbers(v, name, scalar=True, most=LARGEST, error=FitError, **kw), name, len(C))
+    u = None if unique_tokens is None else np.log(one_each(unique_tokens, "unique_tokens", least=SMALLEST))
+    T = one_each(inference_tokens, "inference_tokens", least=0)
     def best(theta):
         n, d, loss = self.law.best_on_budget(self._plain(theta), np.log(C), self.k, u, T)
         return np.stack([*np.broadcast_arrays(n, d, np.log(loss))], -1)
     return C, best
+
+def _one_each(v, name, n):
+    if v.ndim and len(v) not in (1, n): raise FitError(f"{name}: expected one number, or one for each of the {n} budgets, got {len(v)}. Pass one.")
+    return v
+
+# %% ../nbs/03c_lawfit.ipynb #c0ffee11
+_LOSS = 69. # |ln loss| beyond which no loss lies: 1e-30 to 1e30
+
+def _given(good, what, expected, fix):
+    "Raise a `FitError` where the law gives no number"
+    if not np.all(good): refuse(what, expected, f"{int(np.sum(~np.asarray(good)))} where it gives none", fix, FitError)
+
+def _ends(value, half, low=np.exp(-_LOSS), most=LARGEST):
+    "exp(value ± half), 0 and infinite where the runs leave an end open: beyond what there is no telling from nothing"
+    with np.errstate(over="ignore", invalid="ignore"): lower, upper = np.exp(value - half), np.exp(value + half)
+    return np.where(lower >= low, lower, 0.), np.where(upper <= most, upper, np.inf)
+
+# %% ../nbs/03c_lawfit.ipynb #c0ffee12
+@patch
+def _optimum(self:LawFit, C, unique_tokens=None, inference_tokens=0., level=.95):
+    "What `optimum` says, whether the runs determine it or not"
+    out, (budgets, best) = Answer(), self._best(C, unique_tokens, inference_tokens)
+    out["target_compute"], t = budgets, self._quantile(level)
+    h = lambda theta: np.concatenate([b := best(theta), b[..., 1:2] - b[..., :1]], -1)
+    with np.errstate(all="ignore"): value, se = h(self.theta[None])[0], spread(h, self.theta, self.root)
+    far = np.maximum(np.log(budgets/self.max_compute), 0)
+    for i, name in enumerate(("optimal_params", "optimal_tokens", "expected_loss", "tokens_per_param")):
+        form = dict(expected_loss=self.form[0], tokens_per_param=2*self.form[1]).get(name, self.form[1])*far
+        sd = np.sqrt(se[:, i]**2 + form**2 + (self.sigma**2 if self.noise_in_loss and name == "expected_loss" else 0.))
+        with np.errstate(all="ignore"): out[name] = np.exp(value[:, i])
+        low = SMALLEST if name in ("optimal_params", "optimal_tokens") else np.exp(-_LOSS)
+        out[f"{name}_lower"], out[f"{name}_upper"] = _ends(value[:, i], t*sd, np.minimum(low, out[name]), np.maximum(LARGEST, out[name]))
+    if unique_tokens is not None:
+        for s in ("", "_lower", "_upper"): out[f"epochs{s}"] = out[f"optimal_tokens{s}"]/as_floats([unique_tokens] if np.ndim(unique_tokens) == 0 else unique_tokens)
+    return out if np.ndim(C) else Answer({k: float(v[0]) for k, v in out.items()})
+
+# %% ../nbs/03c_lawfit.ipynb #c0ffee13
+@patch
+def _determined(self:LawFit, best):
+    "`best`, or a `FitError` where it is no answer: less than a parameter or a token, more than anybody could have, no loss"
+    least_N, least_D = (min(1., self.data[v].min()) for v in "ND") # less than one where the runs are in billions
+    N, D, L = (np.atleast_1d(best[n]) for n in ("optimal_params", "optimal_tokens", "expected_loss"))
+    bad = ~((N >= least_N) & (N <= LARGEST) & (D >= least_D) & (D <= LARGEST) & (np.abs(np.log(np.where(L > 0, L, 1e-300))) < _LOSS))
+    if not bad.any(): return best
+    i, C = int(np.argmax(bad)), np.atleast_1d(best["target_compute"])
+    raise FitError(f"C: expected a budget at which these runs determine the best model, got {C[i]:.3g} FLOPs, where the law puts it at "
+                   f"{N[i]:.2g} parameters and {D[i]:.2g} tokens with a loss of {L[i]:.2g}. Ask nearer to the runs, "
+                   "check that N, D and C are plain counts, and vary N and D independently.")
 
 @patch
 def optimum(self:LawFit,
@@ -151,22 +202,9 @@ def optimum(self:LawFit,
     inference_tokens=0.,# tokens the model will serve; C then pays for training and inference
     level=.95,          # of the intervals
 )->Answer: # target_compute, then optimal_params, optimal_tokens, expected_loss, tokens_per_param, each with _lower and _upper
-    "The compute-optimal N and D for C FLOPs, and the loss they reach"
-    out, (lnC, best) = Answer(), self._best(C, unique_tokens, inference_tokens)
-    budgets, scalar = lnC, np.ndim(C) == 0
-    out["target_compute"] = budgets
-    h = lambda theta: np.concatenate([b := best(theta), b[..., 1:2] - b[..., :1]], -1)
-    value, se = h(self.theta[None])[0], spread(h, self.theta, self.root)
-    far = np.maximum(np.log(budgets/self.max_compute), 0)
-    t = self._quantile(level)
-    for i, name in enumerate(("optimal_params", "optimal_tokens", "expected_loss", "tokens_per_param")):
-        form = dict(expected_loss=self.form[0], tokens_per_param=2*self.form[1]).get(name, self.form[1])*far
-        sd = np.sqrt(se[:, i]**2 + form**2 + (self.sigma**2 if self.noise_in_loss and name == "expected_loss" else 0.))
-        with np.errstate(over="ignore"):
-            for end, s in (("", 0), ("_lower", -1), ("_upper", 1)): out[name + end] = np.exp(value[:, i] + s*t*sd)
-    if unique_tokens is not None:
-        for s in ("", "_lower", "_upper"): out[f"epochs{s}"] = out[f"optimal_tokens{s}"]/np.asarray(unique_tokens, float)
-    return Answer({k: float(v[0]) for k, v in out.items()}) if scalar else out
+    """The compute-optimal N and D for C FLOPs, and the loss they reach. An end of an interval that the runs leave open is 0 or infinite.
+    Raises `FitError` for a budget at which these runs do not determine them"""
+    return self._determined(self._optimum(C, unique_tokens, inference_tokens, level))
 
 # %% ../nbs/03c_lawfit.ipynb #1af4698f
 @patch
@@ -179,7 +217,7 @@ def _quantities(self:LawFit, C=None):
         out["a"] = logit, lambda v: 1/(1 + np.exp(-v))
         out["b"] = (lambda t: -logit(t)), lambda v: 1/(1 + np.exp(-v))
     if C is not None:
-        _, best = self._best(float(_array(C, "C", "a positive number of FLOPs")))
+        _, best = self._best(_array(C, "C", "a positive number of FLOPs", ndim=0))
         for i, name in enumerate(("optimal_params", "optimal_tokens", "expected_loss")):
             out[name] = (lambda t, i=i: best(t)[:, 0, i]), np.exp
     return out
@@ -191,6 +229,8 @@ def bootstrap(self:LawFit,
     seed=0,
 )->pd.DataFrame: # a row a refit, a column a parameter
     "Parameters of refitted resamples"
+    check_choice(kind, "kind", (None, "wild", "cases"), error=FitError)
+    n, seed = _times(n), _seed(seed)
     return pd.DataFrame(self.law.natural(self._resampled(n, kind, seed), self.x0, self.y0))
 
 @patch
@@ -209,10 +249,8 @@ def conf_int(self:LawFit,
     C=None,      # a budget in FLOPs: adds rows for its optimal_params, optimal_tokens and expected_loss
 )->pd.DataFrame: # columns lower, upper; a row for each parameter, and for the exponents a of N* and b of D*
     "Confidence intervals of the parameters"
-    method = method or "delta"
-    if method not in ("delta", "profile", "bootstrap"):
-        raise FitError(f"method: expected 'delta', 'profile' or 'bootstrap', got {method!r}.")
-    if not 0 < level < 1: raise FitError(f"level: expected a number between 0 and 1, got {level!r}.")
+    method = check_choice(method, "method", (None, "delta", "profile", "bootstrap"), error=FitError) or "delta"
+    level, n_boot = _level(level), _times(n_boot, "n_boot")
     boot = self._resampled(n_boot) if method == "bootstrap" else None
     bend, t = self._curvature_root() if method == "profile" else None, self._quantile(level)
     rows = {}
@@ -257,6 +295,7 @@ def draws(self:LawFit,
     seed=0,
 )->pd.DataFrame: # a row a draw, a column a natural parameter
     "Plausible parameters"
+    n, seed = _times(n), _seed(seed)
     return pd.DataFrame(self.law.natural(self._draw(n, seed), self.x0, self.y0))
 
 @patch
@@ -268,6 +307,8 @@ def optimum_draws(self:LawFit,
     seed=0,
 )->dict: # optimal_params, optimal_tokens, expected_loss, each (n,m)
     "Optima of plausible laws, moved by as much as the form may be wrong; where they lie is what the intervals of `optimum` say"
+    n, seed = _times(n), _seed(seed)
+    self._determined(self._optimum(C, unique_tokens, inference_tokens))
     C, best = self._best(C, unique_tokens, inference_tokens)
     out, z, far = best(self._draw(n, seed)), np.random.default_rng([seed, 1]).normal(size=(3, n, 1)), np.maximum(np.log(C/self.max_compute), 0)
     moved = self.form[1]*far*z[0]
@@ -280,6 +321,7 @@ def simulate(self:LawFit,
     seed=0,
 ): # losses (n, runs)
     "Losses this law and its noise could have given at the same runs"
+    n, seed = _times(n), _seed(seed)
     z = np.random.default_rng(seed).normal(size=(n, self.num_runs))*self.sigma
     return np.exp(np.log(self.data["loss"]) - self.residuals + z)
 
@@ -326,17 +368,58 @@ def to_dict(self:LawFit)->dict:
                 **{n: keep(getattr(self, n)) for n in (*_plainly, *_arrays)},
                 warnings=[vars(w) for w in self.warnings], plain=self.plain and self.plain.to_dict())
 
+# %% ../nbs/03c_lawfit.ipynb #c0ffee14
+def _read_number(d, name, **kw):
+    "A number as JSON holds it: what is not finite is a text there"
+    v = d[name]
+    if v in ("inf", "-inf", "nan"): return float(v)
+    return check_number(v, f"d[{name!r}]", error=FitError, **kw)
+
+def _read_array(d, name, shape, what=None):
+    "An array as JSON holds it, of a shape in which None is any length; None where there is none"
+    if (v := d[name]) is None: return None
+    try: a = np.array(v, float) if isinstance(v, (list, tuple, np.ndarray)) else None
+    except (TypeError, ValueError, OverflowError): a = None
+    if a is None or a.ndim != len(shape) or any(s not in (None, n) for s, n in zip(shape, a.shape)) or np.isnan(a).any():
+        refuse(what or f"d[{name!r}]", f"numbers of shape {shape}".replace("None", "any"), v, "save the fit again", FitError)
+    return a
+
+def _read_data(d):
+    "The runs of a saved fit"
+    data = check_kind(d["data"], "d['data']", dict, "a dict of columns", error=FitError)
+    columns = {str(k): np.asarray(v) if k == "groups" else _read_array(data, k, (None,), f"d['data'][{k!r}]") for k, v in data.items()}
+    for k in ("N", "D", "loss", "compute"): check_numbers(columns.get(k), f"d['data'][{k!r}]", above=0, most=LARGEST, error=FitError)
+    if odd := [k for k, v in columns.items() if v is None or v.shape != columns["N"].shape]:
+        raise FitError(f"d['data']: expected columns of one length, got another for {odd[0]!r}. Save the fit again.")
+    if "groups" in columns: columns["groups"] = check_numbers(columns["groups"], "d['data']['groups']", least=0, error=FitError).astype(int)
+    return columns
+
+# %% ../nbs/03c_lawfit.ipynb #c0ffee15
 @patch(cls_method=True)
 def from_dict(cls:LawFit,
     d,        # what `to_dict` gave
     law=None, # the `Law`, where it is the user's own
 )->LawFit:
-    "The fit that was saved"
-    law = law or LAWS.get(d["law"])
-    if law is None:
-        raise FitError(f"law: expected one of {[*LAWS]}, got {d['law']!r}. Pass your own law: LawFit.from_dict(d, law=...).")
-    read = lambda v: None if v is None else np.array(v, float)
-    data = {k: np.array(v) for k, v in d["data"].items()}
-    number = lambda v: float(v) if v in ("inf", "-inf", "nan") else v
-    return cls(law=law, data=data, form=tuple(d["form"]), **{n: number(d[n]) for n in _plainly}, **{n: read(d[n]) for n in _arrays},
-               warnings=[FitWarning(**w) for w in d["warnings"]], plain=LawFit.from_dict(d["plain"]) if d["plain"] else None)
+    "The fit that was saved. Raises `FitError` where it is none"
+    check_kind(d, "d", dict, "what to_dict gave", error=FitError)
+    if missing := [n for n in ("law", "data", "form", "warnings", "plain", *_plainly, *_arrays) if n not in d]:
+        raise FitError(f"d: expected what to_dict gave, got a dict without {', '.join(missing)}. Save the fit again.")
+    if law is None: law = LAWS.get(d["law"]) if isinstance(d["law"], str) else None
+    if not isinstance(law, Law):
+        raise FitError(f"law: expected one of {[*LAWS]}, got {shown(d['law'])}. Pass your own law: LawFit.from_dict(d, law=...).")
+    check_choice(d["kind"], "d['kind']", ("huber", "log", "linear"), error=FitError)
+    check_bool(d["noise_in_loss"], "d['noise_in_loss']", error=FitError)
+    ranges = dict(k=dict(above=0), df=dict(above=0), delta=dict(above=0), sigma=dict(least=0), objective=dict(least=0), reached=dict(least=0, most=1))
+    plainly = {n: d[n] if n in ("kind", "noise_in_loss") else _read_number(d, n, **ranges.get(n, {})) for n in _plainly}
+    p, q = len(law.params), None if d["phi"] is None else np.size(d["phi"])
+    shapes = dict(theta=(p,), root=(p, None), M=(p, q), c=(p,), phi=(q,), lower=(q,), upper=(q,), prior_mean=(p,), prior_root=(p,))
+    arrays = {n: _read_array(d, n, shapes[n]) for n in _arrays}
+    for n in ("theta", "root", "M", "c", "phi"): check_kind(arrays[n], f"d[{n!r}]", np.ndarray, "numbers", error=FitError)
+    form = check_numbers(d["form"], "d['form']", least=0, n=2, error=FitError)
+    warnings = [_read_warning(w) for w in check_kind(d["warnings"], "d['warnings']", list, "a list", error=FitError)]
+    return cls(law=law, data=_read_data(d), form=tuple(form.tolist()), **plainly, **arrays, warnings=warnings,
+               plain=LawFit.from_dict(d["plain"]) if d["plain"] is not None else None)
+
+def _read_warning(w):
+    check_kind(w, "d['warnings']", dict, "dicts with code, message and remedy", error=FitError)
+    return FitWarning(*(check_text(w.get(n), f"d['warnings'][...][{n!r}]", error=FitError) for n in ("code", "message", "remedy")))

@@ -9,7 +9,7 @@ __all__ = ['CHINCHILLA', 'COUPLED', 'KAPLAN', 'REPEATS', 'DATA_CONSTRAINED', 'LA
 import inspect
 from dataclasses import dataclass, field
 import numpy as np
-from .errors import FitError, FitWarning
+from .errors import LARGEST, SMALLEST, FitError, FitWarning, check_bool, check_callable, check_kind, check_numbers, check_number, check_text
 
 # %% ../nbs/02_laws.ipynb #c666f5bf
 _all_ = ["FitError", "FitWarning"] # at home in `errors`
@@ -27,6 +27,17 @@ class Law:
     starts:callable=None    # (x, y, loss, u) -> working parameters (K,p) to start from
     fixed:dict=field(default_factory=dict)  # values that belong to the law, such as Kaplan's E = 0
     needs_unique:bool=False # does it need the number of unique tokens U?
+
+    def __post_init__(self):
+        check_text(self.name, "Law(name=)", "the name of the law", error=FitError)
+        names = check_kind(self.params, "Law(params=)", (tuple, list), "names of parameters", error=FitError)
+        for p in names: check_text(p, "Law(params=)", "names of parameters", error=FitError)
+        check_callable(self.evaluate, "Law(evaluate=)", "a function (theta, x, y, u, grad) -> loss, gradient", error=FitError)
+        check_callable(self.starts, "Law(starts=)", "a function (x, y, loss, u) -> starts", optional=True, error=FitError)
+        check_kind(self.real, "Law(real=)", (tuple, list, set), "names of parameters", error=FitError)
+        check_kind(self.equation, "Law(equation=)", str, "a text", error=FitError)
+        check_bool(self.needs_unique, "Law(needs_unique=)", error=FitError)
+        for what in ("units", "fixed"): check_kind(getattr(self, what), f"Law({what}=)", dict, "a dict by parameter", error=FitError)
 
     def __repr__(self): return f"Law({self.name}: L = {self.equation})"
 
@@ -70,11 +81,35 @@ class Law:
         unique_tokens=None, # unique tokens U among the D (default: no repeats)
         **params,           # the law's parameters by name
     ): # loss, in the broadcast shape of N and D
-        "L(N, D) at natural parameters"
-        N, D = np.broadcast_arrays(np.asarray(N, float), np.asarray(D, float))
-        u = None if unique_tokens is None else np.log(np.broadcast_to(np.asarray(unique_tokens, float), N.shape)).ravel()
-        theta = self.work({**self.fixed, **params})
-        return self.loss(theta[None], np.log(N).ravel(), np.log(D).ravel(), u)[0].reshape(N.shape)[()]
+        "L(N, D) at natural parameters. Raises `FitError` for numbers that are not positive, and where the law gives none"
+        N, D, U = _checked(N, D, unique_tokens)
+        params = _named(self, {**self.fixed, **params})
+        u = None if U is None else np.log(U).ravel()
+        with np.errstate(all="ignore"):  # what overflows is refused below
+            L = self.loss(self.work(params)[None], np.log(N).ravel(), np.log(D).ravel(), u)[0]
+        if not (np.isfinite(L) & (L > 0)).all():
+            raise FitError(f"{self.name} law: expected parameters that give a positive, finite loss, got {L[~(np.isfinite(L) & (L > 0))][0]:g} "
+                           f"with {params}. Check their size.")
+        return L.reshape(N.shape)[()]
+
+# %% ../nbs/02_laws.ipynb #c0ffee01
+def _checked(N, D, unique_tokens=None):
+    "N, D and unique tokens (or None) as arrays of one shape"
+    count = lambda v, name, **kw: check_numbers(v, name, least=SMALLEST, most=LARGEST, ndim=None, expected=f"positive numbers from {SMALLEST:g} to {LARGEST:g}", scalar=True, error=FitError, **kw)
+    N, D, U = count(N, "N"), count(D, "D"), count(unique_tokens, "unique_tokens", optional=True)
+    try: N, D, *U = np.broadcast_arrays(N, D, *([] if U is None else [U]))
+    except ValueError:
+        raise FitError(f"N, D: expected numbers or arrays of one shape, got shapes {N.shape} and {D.shape}"
+                       f"{'' if U is None else f' and unique_tokens of shape {U.shape}'}. Pass one D for each N.") from None
+    return N, D, U[0] if U else None
+
+def _named(law, params):
+    "The law's parameters, each a number, of the `params` that were given"
+    if missing := [p for p in law.params if p not in params]:
+        raise FitError(f"{missing[0]}: expected a value for each parameter of the {law.name} law, {', '.join(law.params)}; got none. "
+                       f"Pass {missing[0]}=.")
+    low = lambda p: {} if p in law.real else dict(least=0) if p == "E" else dict(above=0)
+    return {p: check_number(params[p], p, **low(p), error=FitError) for p in law.params}
 
 # %% ../nbs/02_laws.ipynb #e21cdbf4
 def _cols(theta): return [theta[:, i:i+1] for i in range(theta.shape[1])]
@@ -178,16 +213,28 @@ def _from_function(
     equation="",# the law as text
 )->Law:
     "A law from a user's function of N, D and named parameters, all positive unless named in `real`"
-    names = tuple(inspect.signature(fn).parameters)[2:]
+    check_callable(fn, "fn", "a function f(N, D, E, A, ...)", error=FitError)
+    name = check_text(name, "name", optional=True, error=FitError) or getattr(fn, "__name__", type(fn).__name__)
+    real = check_kind(real, "real", (tuple, list, set, frozenset), "a list of names of parameters", error=FitError)
+    start = check_kind(start, "start", dict, "a dict of rough values by parameter", optional=True, error=FitError)
+    equation = check_kind(equation, "equation", str, "a text", error=FitError)
+    try: names = tuple(inspect.signature(fn).parameters)[2:]
+    except (TypeError, ValueError):
+        raise FitError(f"{name}: expected a function whose arguments can be read, got {type(fn).__name__}. Wrap it in a def.") from None
     if not names:
-        raise FitError(f"{getattr(fn, '__name__', fn)}: expected a function of N, D and at least one named parameter, got none. "
+        raise FitError(f"{name}: expected a function of N, D and at least one named parameter, got none. "
                        "Write f(N, D, E, A, alpha).")
-    if unknown := {*real, *(start or {})} - {*names}:
-        raise FitError(f"{sorted(unknown)}: not parameters of the law, which has {names}. Check the spelling.")
-    start, is_real = start or {}, np.array([p in real for p in names])
+    if unknown := [v for v in (*real, *(start or {})) if v not in names]:
+        raise FitError(f"{unknown}: not parameters of the law, which has {names}. Check the spelling.")
+    start, is_real = {p: check_number(v, f"start[{p!r}]", **({} if p in real else dict(above=0)), error=FitError)
+                      for p, v in (start or {}).items()}, np.array([p in real for p in names])
     def value(theta, N, D):
-        L = fn(N, D, *_cols(np.where(is_real, theta, np.exp(theta))))
-        return np.broadcast_to(L, (len(theta), N.shape[-1]))
+        try:
+            L = np.asarray(fn(N, D, *_cols(np.where(is_real, theta, np.exp(theta)))), float)
+            return np.broadcast_to(L, (len(theta), N.shape[-1]))
+        except Exception as e: # the user's own function
+            raise FitError(f"{name}: expected a loss for arrays of N, D and parameters that broadcast, got {type(e).__name__}: {e}. "
+                           "Write it with NumPy operations.") from e
     def evaluate(theta, x, y, u=None, grad=True):
         N, D = np.exp(x), np.exp(y)
         L = value(theta, N, D)
@@ -206,8 +253,8 @@ def _from_function(
         with np.errstate(all="ignore"): miss = np.square(np.log(value(theta, np.exp(x), np.exp(y))/loss)).sum(1)
         miss = np.nan_to_num(miss, nan=np.inf)
         return theta[np.argsort(miss)[:keep]]
-    equation = equation or f"{fn.__name__}(N, D, {', '.join(names)})"
-    return Law(name or fn.__name__, names, evaluate, equation, tuple(real), starts=starts)
+    equation = equation or f"{name}(N, D, {', '.join(names)})"
+    return Law(name, names, evaluate, equation, tuple(real), starts=starts)
 
 Law.from_function = staticmethod(_from_function)
 

@@ -8,7 +8,7 @@ __all__ = ['COUPLED_REPEATS', 'fit_repeats']
 # %% ../nbs/03g_repeats.ipynb #8c65fea9
 import numpy as np
 from .laws import COUPLED, LAWS, REPEATS, Law, _best_N_for, _cols, _coupled, _coupled_starts, _saturate, _stack
-from .errors import FitError, FitWarning
+from .errors import FitError, FitWarning, refuse
 from .lawfit import LawFit, _array
 from .coupled import _mode, _spread
 
@@ -42,6 +42,8 @@ def fit_repeats(
     unique_tokens, # unique tokens each run had (n,)
 )->LawFit:
     "The coupled law for repeated data, with weak priors. Raises `FitError` where unique_tokens are not positive numbers, one a run"
+    if not isinstance(coupled, LawFit) or coupled.prior_root is None:
+        refuse("coupled", "the coupled LawFit of the same runs", coupled, "pass fit_parametric(..., law='coupled')", FitError)
     n, p = coupled.num_runs, len(COUPLED_REPEATS.params)
     U = _array(unique_tokens, "unique_tokens")
     if U.shape not in ((), (n,)): raise FitError(f"unique_tokens: expected {n} values, one a run, got shape {U.shape}.")

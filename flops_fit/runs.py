@@ -9,7 +9,7 @@ __all__ = ['ALIASES', 'read_runs', 'isoflop_budgets']
 import json
 from pathlib import Path
 import numpy as np, pandas as pd
-from .errors import FitError
+from .errors import LARGEST, SMALLEST, FitError, check_kind, check_number, check_numbers, shown
 
 # %% ../nbs/05b_runs.ipynb #21e9bac9
 ALIASES = dict(   # our column -> what it may be called, best first; compared in lower case with every run of other characters as _
@@ -58,23 +58,31 @@ def _load_file(path):
 # %% ../nbs/05b_runs.ipynb #e6560234
 def _assign(df, columns):
     "our name -> the table's name"
-    columns = dict(columns or {})
+    columns = dict(check_kind(columns, "columns", dict, "a dict of our name -> the table's", optional=True, error=FitError) or {})
     if unknown := set(columns) - set(ALIASES):
-        raise FitError(f"columns: expected keys among {[*ALIASES]}, got {sorted(map(str, unknown))}. Write columns={{\"loss\": \"name in your table\"}}.")
-    if missing := [c for c in columns.values() if c not in df.columns]:
-        raise FitError(f"columns: {missing[0]!r} is not in the table, which has {[*map(str, df.columns)]}.")
+        raise FitError(f"columns: expected keys among {[*ALIASES]}, got {sorted(map(shown, unknown))}. Write columns={{\"loss\": \"name in your table\"}}.")
+    names = [*df.columns]
+    if missing := [c for c in columns.values() if not any(type(c) is type(n) and c == n for n in names)]:
+        raise FitError(f"columns: {shown(missing[0])} is not in the table, which has {[*map(shown, names)]}. Check the spelling.")
     have = {}
-    for c in df.columns: have.setdefault(_plain_name(c), c)
+    for c in names: have.setdefault(_plain_name(c), c)
     taken = set(columns.values())
-    for ours, names in ALIASES.items():
-        found = next((have[n] for n in names if n in have and have[n] not in taken), None)
+    for ours, aliases in ALIASES.items():
+        found = next((have[n] for n in aliases if n in have and have[n] not in taken), None)
         if ours not in columns and found is not None: columns[ours] = found; taken.add(found)
+    if twice := [c for c in columns.values() if names.count(c) > 1]:
+        raise FitError(f"runs: expected one column of each name, got {names.count(twice[0])} called {twice[0]!r}. Rename or drop the others.")
     return columns
 
 def _numbers(v, ours, theirs):
     "A column as floats; what is empty becomes NaN"
-    if pd.api.types.is_bool_dtype(v): raise FitError(f"{theirs!r} ({ours}): expected numbers, got true and false.")
-    out = pd.to_numeric(v, errors="coerce").astype(float)
+    if pd.api.types.is_bool_dtype(v): raise FitError(f"{theirs!r} ({ours}): expected numbers, got true and false. Name another column.")
+    if pd.api.types.is_complex_dtype(v) or pd.api.types.is_datetime64_any_dtype(v):
+        raise FitError(f"{theirs!r} ({ours}): expected numbers, got {v.dtype}. Name another column, or convert it.")
+    simple = v if v.dtype != object else v.map(lambda x: x if x is None or isinstance(x, (str, int, float, np.number)) and not isinstance(x, bool) else np.nan if x is pd.NA else shown(x))
+    try: out = pd.to_numeric(simple, errors="coerce").astype(float)
+    except (TypeError, ValueError, OverflowError) as e:
+        raise FitError(f"{theirs!r} ({ours}): expected numbers, got {e}. Convert the column first.") from None
     odd = v[out.isna() & v.notna() & ~v.astype(str).str.strip().str.lower().isin(["", "nan", "none", "null"])]
     if len(odd): raise FitError(f"{theirs!r} ({ours}): expected numbers, got {odd.iloc[0]!r} in row {odd.index[0]} ({len(odd)} such rows). Convert the column first.")
     return out
@@ -86,9 +94,9 @@ def read_runs(
     flops_factor=6., # k in C = k·N·D, which gives the one of N, D, C that is missing
 )->pd.DataFrame: # num_params, num_tokens, loss, flops, status, simulated, where known compute_budget, loss_se, trunk, unique_tokens, experiment_id, and a column for each of our runs' other `metrics`
     "A table of runs, cleaned. Raises `FitError` where columns or numbers are missing or impossible"
+    flops_factor = check_number(flops_factor, "flops_factor", least=1e-6, most=1e12, expected="a positive number", error=FitError)
     raw = _load(source)
     if not len(raw): raise FitError("runs: expected a table of runs, got an empty one. Check that the sweep has written results.")
-    if not flops_factor > 0: raise FitError(f"flops_factor: expected a positive number, got {flops_factor!r}.")
     of = _assign(raw, columns)
     df = pd.DataFrame({ours: _numbers(raw[theirs], ours, theirs) if ours in _numeric else raw[theirs] for ours, theirs in of.items()}, index=raw.index)
     _derive(df, flops_factor)
@@ -126,8 +134,9 @@ def _check(df, of):
     "Completed runs need positive, finite numbers"
     done = df[df.status == "completed"]
     for c in ("num_params", "num_tokens", "flops", "loss"):
-        bad = done[~(np.isfinite(done[c]) & (done[c] > 0))]
-        if len(bad): raise FitError(f"{of.get(c, c)!r} ({c}): expected positive numbers, got {bad[c].iloc[0]:g} in row {bad.index[0]} ({len(bad)} such rows among completed runs). Repair or drop them.")
+        least, most = (1e-30, 1e30) if c == "loss" else (SMALLEST, LARGEST) # the others are counts
+        bad = done[~(np.isfinite(done[c]) & (done[c] >= least) & (done[c] <= most))]
+        if len(bad): raise FitError(f"{of.get(c, c)!r} ({c}): expected positive numbers from {least:.0g} to {most:.0e}, got {bad[c].iloc[0]:g} in row {bad.index[0]} ({len(bad)} such rows among completed runs). Repair or drop them.")
 
 # %% ../nbs/05b_runs.ipynb #4c3c8f13
 def isoflop_budgets(
@@ -136,7 +145,9 @@ def isoflop_budgets(
     width=.13,# how far in log C a run may lie from its budget
 ): # (n,) the budget of each run, NaN where it belongs to none
     "Budgets around which the compute of the runs piles up"
-    N, c = np.asarray(N, float), np.log(np.asarray(C, float))
+    N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, error=FitError)
+    c = np.log(check_numbers(C, "C", least=SMALLEST, most=LARGEST, n=len(N), error=FitError))
+    width = check_number(width, "width", above=0, most=100, error=FitError)
     out, left = np.full(len(c), np.nan), np.ones(len(c), bool)
     grid = np.unique(np.r_[c, (c[:, None] + np.linspace(-width, width, 9)).ravel()])
     density = np.exp(-.5*((grid[:, None] - c)/(width/2.5))**2).sum(1)

@@ -101,8 +101,8 @@ def gpus(monkeypatch):
 
 
 def asked(ex):
-    "(GPU, processes on it) of each worker, as they were put in the queue."
-    return [ex._initargs[0].get(timeout=5) for _ in range(ex._max_workers)]
+    "(GPU, processes on it) of each worker."
+    with ex: return [(slot.device, slot.share) for slot in ex.slots]
 
 
 def test_workers_and_gpus(gpus, plan):

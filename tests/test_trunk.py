@@ -58,7 +58,7 @@ def test_resuming_keeps_the_part_that_fitted(es, tmp_path):
     calls = iter(range(10_000))
     with pytest.raises(Stopped): train_trunk(task, es, RECIPE, folder=tmp_path/"c", should_stop=lambda: next(calls) > 30)
     t = Trunk(task, es[0], RECIPE, torch.device("cpu"))
-    t.load(tmp_path/"c"/"trunk")
+    t.load(tmp_path/"c"/"trunk.safetensors")
     assert t.micro <= 7
 
 
