@@ -80,7 +80,7 @@ def template(tmp_path_factory):
     return folder/"mine", folder/"other"
 
 
-@pytest.mark.parametrize("kind, damage", cases())
+@pytest.mark.parametrize("kind, damage", list(cases()))
 def test_the_end_is_the_same_or_the_file_is_named(kind, damage, template, tmp_path):
     path = tmp_path/"s"
     shutil.copytree(template[0], path, symlinks=True)
