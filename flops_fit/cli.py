@@ -175,7 +175,7 @@ def _name_options(arg):
     arg("--metrics", type=opt.metric, nargs="+", default=[],
         help="other held-out measures, kept with each run: name=module:name ...")
 
-# %% ../nbs/16_cli.ipynb #1e6e1804
+# %% ../nbs/16_cli.ipynb #521109f8
 def _demo_options(arg):
     arg("--verify", action="store_true",
         help="train the predicted optimum at five times the largest budget, too")
@@ -191,7 +191,7 @@ def _plan_options(arg):
         help="FLOPs of one run, three budgets or more")
     arg("--sizes", type=opt.size, nargs="+",
         help="values of the size parameter (default: chosen around a first guess)")
-    arg("--num-sizes", type=opt.COUNT, default=7, help="sizes at each budget (default: 7)")
+    arg("--num-sizes", type=opt.SIZES, default=7, help="sizes at each budget (default: 7)")
     arg("--flops", type=opt.flops_rule, default=6., help="k of C = k·N·D, or exact (default: 6)")
 
 def _train_options(arg):
@@ -236,7 +236,7 @@ def _parser():
                        help="show the traceback of an error")
     return p
 
-# %% ../nbs/16_cli.ipynb #93e10cf7
+# %% ../nbs/16_cli.ipynb #160eba0b
 def _sentences(text): return re.split(r"(?<=[.!?])\s+(?=[A-Z])", _line(text))
 
 def _help_with(e):
@@ -256,7 +256,8 @@ def two_lines(
     "What to tell somebody who typed a command."
     from flops_fit.laws import FitError
     if all(hasattr(e, k) for k in ("what", "expected", "got", "fix")):
-        return _line(f"{e.what}: expected {e.expected}, got {e.got}", 4000), _line(e.fix, 4000)
+        told = f"{e.what}: expected {e.expected}, got {_line(e.got)}"
+        return _line(told, 4000), _line(e.fix, 4000)
     if isinstance(e, FitError):
         *what, fix = _sentences(e)
         if what: return " ".join(what), fix

@@ -7,11 +7,12 @@ __all__ = ['NAME', 'Name', 'Argument', 'Measure', 'DEFAULT', 'MOST', 'TaskFile',
            'task_options', 'check_named', 'taken', 'load_named', 'build_task']
 
 # %% ../nbs/15b_taskfile.ipynb #3107ffab
-import importlib, importlib.util, json, os, re, shlex, stat, sys
+import importlib, importlib.util, json, os, re, shlex, sys
 from pathlib import Path
 from typing import Annotated, Any
 import msgspec
-from .dataset import ContractError
+from .errors import ContractError
+from .files import Unreadable, read_regular
 
 # %% ../nbs/15b_taskfile.ipynb #ec3bb77c
 _part = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -50,28 +51,15 @@ DEFAULT = TaskFile(
 # %% ../nbs/15b_taskfile.ipynb #3f6a7f15
 MOST = 1 << 20 # bytes of a task.json: a thousand times what one needs
 
-def _read_regular(path, most):
-    "The bytes of a regular file of at most `most` bytes. Raises `ContractError` for anything else."
-    path, wanted = Path(path), f"a regular file of at most {most:,} bytes"
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    try:
-        file = os.open(path, flags)
+def _read(path):
+    "The bytes of a regular file of bounded size. Raises `ContractError` for anything else."
+    wanted = f"a regular file of at most {MOST:,} bytes"
+    try: return read_regular(path, MOST)
+    except Unreadable as e:
+        raise ContractError(str(path), wanted, str(e), "remove it and plan again") from e
     except OSError as e:
-        got = "a symbolic link" if path.is_symlink() else e.strerror or str(e)
-        raise ContractError(str(path), wanted, got, "check the path and its permissions") from e
-
-    try:
-        regular = stat.S_ISREG(os.fstat(file).st_mode)
-        content = b""
-        while regular and len(content) <= most:
-            more = os.read(file, most + 1)
-            content += more
-            if not more: break
-    finally:
-        os.close(file)
-    if regular and len(content) <= most: return content
-    got = f"more than {most:,} bytes" if regular else "something that is no regular file"
-    raise ContractError(str(path), wanted, got, "remove it and plan again")
+        raise ContractError(str(path), wanted, e.strerror or str(e),
+                            "check the path and its permissions") from e
 
 # %% ../nbs/15b_taskfile.ipynb #30732b3a
 class _Version(msgspec.Struct):
@@ -85,7 +73,7 @@ def read_task(
     if not os.path.lexists(path):
         raise ContractError(str(path), expected, "no such file",
                             "plan with `flops-fit plan`, or train from Python")
-    content = _read_regular(path, MOST)
+    content = _read(path)
     try:
         version = msgspec.json.decode(content, type=_Version).format
         if version == 1:
@@ -168,7 +156,8 @@ def _find(module, folder):
     here = os.getcwd()
     if importlib.util.find_spec(parts[0]) is None and here not in sys.path:
         if folder is None or not _inside(here, folder):
-            sys.path.append(here)
+            ours = str(Path(sys.modules["flops_fit"].__file__).parents[1]) # an editable install is found after all of the path
+            sys.path += [p for p in (ours, here) if p not in sys.path]
             importlib.invalidate_caches()
     for i in range(len(parts)):
         name = ".".join(parts[:i + 1])
@@ -198,14 +187,14 @@ def load_named(
     except (Exception, SystemExit) as e: # whatever the module does as it is imported
         raise ContractError(repr(name), expected, f"{type(e).__name__}: {e}", fix) from e
 
-# %% ../nbs/15b_taskfile.ipynb #1932ad45
+# %% ../nbs/15b_taskfile.ipynb #b3f492be
 def _made(name, kwargs, folder):
     "A dataset, made from its name and arguments."
     factory = load_named(name, folder)
     try:
         return factory(**kwargs)
     except ContractError: raise
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise ContractError(_call(name, kwargs), "a dataset that can be made",
                             f"{type(e).__name__}: {e}",
                             "check its arguments, and the files it reads") from e
@@ -217,6 +206,9 @@ def build_task(
     "Import what a task names and put it together, data and all. Raises `ContractError`."
     from flops_fit.contract import make_task
     model, loss = load_named(task.model, folder), load_named(task.loss, folder)
+    if not callable(loss):
+        raise ContractError(task.loss, "a loss: a function of (outputs, targets)",
+                            type(loss).__name__, "name the function itself")
     data = _made(task.data, task.data_kwargs, folder)
     held = _made(task.eval_data, task.eval_kwargs, folder) if task.eval_data else None
     metrics = {k: load_named(v, folder) for k, v in task.metrics.items()}

@@ -5,6 +5,7 @@ import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from flops_fit import cli
 from flops_fit.cli import main
+from flops_fit.experiments import SweepPlan
 from flops_fit.dataset import ContractError
 from flops_fit.laws import FitError
 from flops_fit.sweep import MOCK_LAW
@@ -251,6 +252,17 @@ def test_a_task_from_before_formats_were_written(trap, capsys):
     assert "data canary:run" in say(capsys, "train --output-dir s")[2]
 
 
+def test_this_folder_is_searched_last_and_only_for_what_is_nowhere_else(place):
+    from flops_fit.taskfile import DEFAULT, load_named
+    before = list(sys.path)
+    canary(place/"colorsys.py", place/"ran")
+    for name in (*DEFAULT.names().values(), "colorsys:rgb_to_hsv"):
+        if ":" in name: load_named(name)
+    assert sys.path == before and not (place/"ran").exists()
+    (place/"mine.py").write_text("x = 1\n")
+    assert load_named("mine:x") == 1 and sys.path == [*before, str(place)]
+
+
 def test_modules_in_this_folder_stand_in_for_nothing(place):
     "Neither here nor in the processes that train: the library comes first, this folder last."
     (place/"mine.py").write_text(MINE)
@@ -273,7 +285,7 @@ MISTAKES = {
              "--budgets 1e9 --model json", "--budgets 1e9 --model json:nothing", "--budgets 1e9 --model json:dumps", "--budgets 1e9 --model-kwargs [1]", "--budgets 1e9 --model-kwargs {1:2}",
              "--budgets 1e9 --model-kwargs {\"colour\":2}", "--budgets 1e9 --data-kwargs {\"seq_len\":0}", "--budgets 1e9 --data-kwargs {\"root\":\"none\"}", "--budgets 1e9 --size-param depth",
              "--budgets 1e9 --size-param a.b", "--budgets 1e9 --metrics accuracy", "--budgets 1e9 --metrics loss=json:dumps", "--budgets 1e10 --output-dir file/x",
-             "--budgets 1e9 --eval-data json:dumps", "--budgets 1e9 --model failing:Net", "--budgets 1e9 --model leaving:Net"],
+             "--budgets 1e9 --eval-data json:dumps", "--budgets 1e9 --model failing:Net", "--budgets 1e9 --model leaving:Net", "--budgets 1e9 --data builtins:exit", "--budgets 1e9 --loss flops_fit:__version__", "--budgets 1e9 --num-sizes 2000000000"],
     "train": ["", "--output-dir none", "--output-dir file", "--workers -1", "--workers 9999999", "--device", "--model a", "--data a:b:c", "--size-param 1", "--metrics a", "--mock --output-dir none",
               "--output-dir s --device abacus", "--output-dir s --device cuda:99", "--output-dir s --loss json:dumps", "--trust yes", "--output-dir broken", "--mock --output-dir broken"],
     "fit": ["", "none.csv", "file", "text.csv", "empty.csv", "--output-dir none", "--output-dir s", "--columns loss", "text.csv --columns colour=x", "text.csv --columns loss=y", "--budgets 0", "--budgets x",
@@ -425,10 +437,11 @@ def test_a_sweep_of_which_nothing_comes(place, capsys):
 
 def test_warnings_are_a_line_each(trap, capsys):
     (trap/"s"/"runs").mkdir()
-    (trap/"s"/"runs"/"a.json").write_text("{")
+    name = SweepPlan.load(trap/"s"/"plan.json").experiments[0].experiment_id
+    (trap/"s"/"runs"/f"{name}.json").write_text("{")
     status, _, err = say(capsys, "fit --output-dir s")
     warned, *rest = err.splitlines()
-    assert status == 2 and warned.startswith("flops-fit fit: warning: ") and "a.json" in warned and two_lines("\n".join(rest), "fit")
+    assert status == 2 and warned.startswith("flops-fit fit: warning: ") and f"{name}.json" in warned and two_lines("\n".join(rest), "fit")
 
 
 def test_interrupted(capsys, monkeypatch):
