@@ -6,12 +6,14 @@ import shutil
 import pytest
 import torch
 
-from faults.small import StopAt, check, make_plan, train, undisturbed
+from faults.small import RECIPE, StopAt, check, make_plan, train, undisturbed
 from flops_fit.errors import ContractError
 from flops_fit.result import Result
-from flops_fit.store import RunStore
+from flops_fit.store import RunStore, load_checkpoint, save_checkpoint
+from flops_fit.trunk import make_optimizer
 from models import outcome, xor_task
 
+GONE = "gone"
 LATE = (2e5, 4e5) # without the shortest budget, the trunks are the same
 
 
@@ -88,6 +90,33 @@ def test_a_checkpoint_of_another_recipe_is_not_taken_up(path):
     shutil.rmtree(path/"runs")
 
     assert outcome(train(path)) == undisturbed()
+
+
+JUNK = [("step", "x"), ("step", None), ("step", -3), ("step", 1.5), ("step", 10**9), ("step", []),
+        ("curve", "x"), ("curve", [[1, 2]]), ("curve", [["a", "b", "c", "d"]]), ("curve", None),
+        ("count", "x"), ("count", -1), ("sum", "x"), ("sum", None), ("micro", 0), ("micro", "x"),
+        ("start", 10**9), ("start", "x"), ("spent", "x"), ("spent", -1e300), ("experiment", 3),
+        ("step", GONE), ("curve", GONE), ("experiment", GONE), ("rng", GONE)]
+
+
+@pytest.mark.parametrize("which", ["trunk", "branch"])
+@pytest.mark.parametrize("field, value", JUNK, ids=str)
+def test_a_checkpoint_that_says_nonsense_is_not_taken_up(field, value, which, path, tmp_path):
+    "Its checksum fits, as that of whoever wrote it by hand would."
+    steps = longest(make_plan()).num_steps
+    e = stop_in_longest(path, make_plan(), steps//2 if which == "trunk" else steps - 2)
+    file = next((path/"checkpoints").rglob(f"{which}.safetensors"))
+    model = xor_task().build(e.size_param_value)
+    opt = make_optimizer(model, e.lr, RECIPE, torch.device("cpu"))
+    info, rng = load_checkpoint(file, model, opt)
+    if value is GONE:
+        info.pop(field, None)
+        rng = None if field == "rng" else rng
+    else:
+        info[field] = value
+    save_checkpoint(file, model, opt, rng, **info)
+
+    check(path, tmp_path/"log")
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from faults.forge import forge, read, write
+from faults.leases import quick
 from faults.small import Log, check, finished, limits, make_plan, train, undisturbed
 from flops_fit.errors import ContractError
 from flops_fit.errors import FitWarning
@@ -130,6 +131,53 @@ def test_what_is_no_file_hangs_nobody_and_is_made_again(thing, path, tmp_path):
         assert file.stem not in finished(path)
         check(path, tmp_path/"log")
     assert unharmed(path)
+
+
+def places():
+    "Names in a sweep's folder that may be links to elsewhere."
+    trunk, es = next(iter(make_plan().trunks.items()))
+    return ["runs", "curves", "checkpoints", "weights", "locks", "progress", f"locks/{trunk}",
+            f"locks/{trunk}/7", f"locks/{trunk}/7/claim", f"checkpoints/trunk-{trunk}",
+            f"weights/{es[-1].experiment_id}", "plan.json", "results.json", "stop"]
+
+
+def belongings(folder):
+    "What somebody has who never heard of sweeps, under names that a sweep uses too."
+    trunk, es = next(iter(make_plan().trunks.items()))
+    run = es[0].experiment_id
+    names = ["diary", "1/diary", "7/diary", "7/claim/owner.json", "claim/diary", "owner.json",
+             f"{trunk}/7/claim/diary", f"{trunk}.json", f"{run}.json", f"{run}.csv",
+             f".{trunk}.json.123", f"trunk-{trunk}/trunk.safetensors", "trunk.safetensors",
+             "branch.safetensors", f"{run}/state.safetensors", "state.safetensors", "package.json"]
+    for name in names:
+        (folder/name).parent.mkdir(parents=True, exist_ok=True)
+        (folder/name).write_text(f"mine: {name}")
+        os.utime(folder/name, (10**9, 10**9))
+    for p in sorted(folder.rglob("*"), reverse=True):
+        os.utime(p, (10**9, 10**9))
+    return contents(folder)
+
+
+def contents(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() if p.is_file() else None
+            for p in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("place", places())
+def test_a_link_in_the_folder_leads_nobody_out_of_it(place, tmp_path):
+    "Nothing behind it is read as ours, written, moved or removed; a refusal names it."
+    path, home = tmp_path/"s", tmp_path/"home"
+    before = belongings(home)
+    (path/place).parent.mkdir(parents=True)
+    (path/place).symlink_to(home/"diary" if "." in place or place == "stop" else home)
+    with quick(), limits():
+        try:
+            runs = train(path, weights=True)
+        except ContractError as error:
+            assert place.split("/")[0] in str(error)
+        else:
+            assert outcome(runs) == undisturbed()
+    assert contents(home) == before
 
 
 EVIL = "<script>alert(1)</script>"
