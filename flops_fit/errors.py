@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SMALLEST', 'LARGEST', 'ContractError', 'FitError', 'FitWarning', 'shown', 'refuse', 'plain', 'check_number',
            'as_floats', 'check_numbers', 'check_choice', 'check_callable', 'check_text', 'check_bool', 'check_kind',
-           'check_path']
+           'check_device', 'check_path']
 
 # %% ../nbs/00_errors.ipynb #6df1ed0e
 import math, os
@@ -57,7 +57,7 @@ def refuse(
     error:type=ContractError, # or `FitError`
 ):
     "Raise `error` with the four parts; `got` is shown as it is if it is text, else by `shown`."
-    got = got if isinstance(got, str) else shown(got)
+    got = got if isinstance(got, str) and got.strip() else shown(got)
     fix = fix or f"pass {expected}"
     if issubclass(error, ContractError): raise error(what, expected, got, fix)
     raise error(f"{what}: expected {expected}, got {got}. {fix[:1].upper()}{fix[1:].rstrip('.')}.")
@@ -149,7 +149,7 @@ def check_numbers(
     if a.ndim and n is not None and len(a) != n:
         refuse(what, f"{n} numbers", f"{len(a)}", fix or "pass lists of one length", error)
     if a.ndim and a.size < fewest:
-        refuse(what, f"at least {fewest} number{'s'*(fewest > 1)}", f"{a.size}", fix, error)
+        refuse(what, f"{words}: {fewest} or more", f"{a.size} of them", fix, error)
     good = np.isfinite(a)
     if least is not None: good &= a >= least
     if above is not None: good &= a > above
@@ -195,6 +195,13 @@ def check_kind(value, what:str, kinds, expected:str, optional=False, fix="", err
     "An object of one of some types."
     if isinstance(value, kinds) or value is None and optional: return value
     refuse(what, expected + ", or None"*optional, shown(value) if value is None else f"{shown(value)} ({type(value).__name__})", fix, error)
+
+def check_device(value, what:str="device", optional=True, fix="", error=ContractError):
+    "A device as torch names it: 'cpu', 'cuda', 'cuda:1', 'meta'; whether there is one is for torch to find out."
+    if value is None and optional: return None
+    import torch
+    try: return torch.device(value) if isinstance(value, (str, torch.device)) else torch.device("cuda", check_number(value, what, least=0, most=1023, whole=True))
+    except (RuntimeError, ContractError): refuse(what, "a device such as 'cpu' or 'cuda:0'" + ", or None"*optional, shown(value), fix, error)
 
 def check_path(value, what:str, optional=False, fix="", error=ContractError):
     "A path, as a `Path`; whether anything is there is for the reader to find out."

@@ -287,14 +287,16 @@ def _csv():
 
 # models, data, plans
 
+GIVEN = (r"\.(dataset|indices|model_kwargs)",) # what the user gave, as it came
+
+
 def _sweeps():
     from flops_fit import calibrate as c, contract as k, dataset as d, errors as e, evaluate as v, flops as f, loggers as l, planner as p, recipe as r, core
-    good("dataset.split_sample", d.split_sample, lambda: dict(sample=(torch.ones(2), torch.ones(2))))
-    good("dataset.wrap_dataset", d.wrap_dataset, lambda: dict(dataset=xor_data(40), tokens_per_sample=1), weight=3)
-    good("dataset.validate_dataset", d.validate_dataset, lambda: dict(dataset=xor_data(40), batch_size=2), weight=3)
-    good("dataset.hold_out", d.hold_out, lambda: dict(source=d.wrap_dataset(xor_data(40)), num_tokens=10), weight=2)
-    good("dataset.DataSource", d.DataSource, lambda: dict(dataset=xor_data(40), tokens_per_sample=1, num_samples=40, name="xor"))
-    good("dataset.DataSource.batch", lambda idx: source().batch(idx), lambda: dict(idx=torch.arange(3)))
+    good("dataset.split_sample", d.split_sample, lambda: dict(sample=(torch.ones(2), torch.ones(2))), blank=(".",)) # it gives back what it was given
+    good("dataset.wrap_dataset", d.wrap_dataset, lambda: dict(dataset=xor_data(40), tokens_per_sample=1), weight=3, blank=GIVEN)
+    good("dataset.validate_dataset", d.validate_dataset, lambda: dict(dataset=xor_data(40), batch_size=2), weight=3, blank=GIVEN)
+    good("dataset.hold_out", d.hold_out, lambda: dict(source=d.wrap_dataset(xor_data(40)), num_tokens=10), weight=2, blank=GIVEN)
+    good("dataset.DataSource", d.DataSource, lambda: dict(dataset=xor_data(40), tokens_per_sample=1, num_samples=40, name="xor"), blank=GIVEN)
     good("dataset.DataSource.stream", lambda skip=0: next(d.wrap_dataset(torch.utils.data.DataLoader(_Flow())).stream(skip)), lambda: dict(skip=2), weight=.5)
     good("dataset.DataSource.num_tokens", look(source, "num_tokens"), weight=.05)
     good("dataset.DataSource.fingerprint", lambda: source().fingerprint(), weight=.05)
@@ -304,9 +306,9 @@ def _sweeps():
     good("contract.create_models_at_sizes", k.create_models_at_sizes, lambda: model(sizes=[8, 16], model_kwargs={"out": 2}, device="meta"), weight=2)
     good("contract.validate_model_contract", k.validate_model_contract, lambda: model(model_kwargs={"out": 2}, sizes=(8, 16)), weight=2)
     good("contract.validate_loss_fn", k.validate_loss_fn, lambda: dict(loss_fn=F.cross_entropy, model=net(), batch=tuple(t[:2] for t in xor_data(4))), weight=2)
-    good("contract.make_task", k.make_task, lambda: model(model_kwargs={}, dataset=xor_data(40), loss_fn=F.cross_entropy, eval_tokens=10, metrics={"mean": lambda o, t: o.mean()}), weight=3)
+    good("contract.make_task", k.make_task, lambda: model(model_kwargs={}, dataset=xor_data(40), loss_fn=F.cross_entropy, eval_tokens=10, metrics={"mean": lambda o, t: o.mean()}), weight=3, blank=GIVEN)
     good("contract.check_task", k.check_task, lambda: dict(task=task(), size=8, batch_size=2), weight=1)
-    good("contract.Task", k.Task, lambda: model())
+    good("contract.Task", k.Task, lambda: model(), blank=GIVEN)
     good("contract.Task.build", lambda size, device=None: task().build(size, device), lambda: dict(size=8, device="meta"))
     good("contract.Task.describe", lambda: task().describe(), weight=.05)
     good("flops.count_params", f.count_params, lambda: dict(model=net()))
@@ -389,12 +391,10 @@ def _examples():
     good("examples.generate.generate", g.generate, lambda: dict(model=gpt(), prompt="a", max_new_tokens=2, temperature=1., top_k=3, top_p=.9, seed=0), weight=1)
     good("examples.corpus.PythonCorpus", c.PythonCorpus, lambda: dict(split="test", seq_len=16, root=Path(torch.__file__).parent/"optim"), weight=.2, keep=("site_packages",))
     for name in ("unique_tokens", "fingerprint"): good(f"examples.corpus.PythonCorpus.{name}", look(corpus, name), weight=.05)
-    good("examples.corpus.PythonCorpus.batch", lambda indices: corpus().batch(indices), lambda: dict(indices=torch.arange(3)))
     good("examples.tinystories.TinyStoriesDataset", t.TinyStoriesDataset, lambda: dict(split="train", seq_len=16, cache_dir="cache", tokenizer_name="bytes", path=folder()/"stories.txt"), weight=1)
     for name in ("tokenizer", "vocab_size", "fingerprint", "unique_tokens"): good(f"examples.tinystories.TinyStoriesDataset.{name}", look(stories, name), weight=.05)
     good("examples.tinystories.TinyStoriesDataset.prepare_data", lambda split="train", seq_len=16, path=None: t.TinyStoriesDataset(split, seq_len, folder()/"cache", "bytes", path or folder()/"stories.txt").prepare_data(),
          lambda: (stories(), dict(split="train", seq_len=16, path=folder()/"stories.txt"))[1], weight=.5)
-    good("examples.tinystories.TinyStoriesDataset.batch", lambda indices: stories().batch(indices), lambda: dict(indices=torch.arange(3)))
     good("examples.tinystories.load_tokenizer", t.load_tokenizer, lambda: dict(name="bytes"), weight=.5)
     good("examples.tinystories.Tokenizer", t.Tokenizer, lambda: dict(encode_batch=len, decode=len, vocab_size=3, end=0, version="a"), weight=.2)
     good("examples.tinystories.Tokenizer.encode", lambda text: t.load_tokenizer("bytes").encode(text), lambda: dict(text="abc"))
@@ -457,6 +457,7 @@ LEFT_OUT = {
     rf"examples\.(gpt|vit)\.({_MODULES})(\.forward)?|examples\.gpt\.(rotate_half|apply_rotary_pos_emb|gpt_loss_fn)|examples\.vit\.(patchify|accuracy|vit_loss_fn)":
         "parts of a network, in its innermost loop: torch's own errors name the shapes, and a check costs time in every step",
     r"coupled\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|loss|centred|best_on_budget)": "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric and LawFit's methods",
+    r"(dataset\.DataSource|examples\.corpus\.PythonCorpus|examples\.tinystories\.TinyStoriesDataset)\.batch": "batches, in every step of training: positions come from the feed",
     r"errors\.refuse": "it raises whatever it is given",
     r"explore_(fit|plan)\..*Explorer\.(compute|update|tabulate|told|draw)|explorer\.Explorer\.(compute|update|tabulate|told|draw)": "steps of Explorer.table and Explorer.figure, which are called",
     r"explorer\.(log_axis|label|simulated_mark|png|log_slider|choice_slider|some_or_none|int_slider|dropdown|number|button|Ticks)|.*\.explore|sweep\.TrainingRunner\.monitor|monitor\.Monitor.*":
