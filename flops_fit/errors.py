@@ -43,7 +43,7 @@ def shown(
     most:int=80, # characters
 )->str: # one line
     "`value` in one short line that cannot fail."
-    kind = type(value).__name__
+    kind, most = type(value).__name__, most if isinstance(most, int) and most > 0 else 80
     if getattr(value, "shape", None): return f"{kind} of shape {tuple(value.shape)}"
     try: text = " ".join(repr(value).split())
     except Exception: return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

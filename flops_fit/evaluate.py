@@ -9,7 +9,8 @@ __all__ = ['is_out_of_memory', 'free_memory', 'PeakMemory', 'measure', 'evaluate
 import math
 from contextlib import nullcontext
 from pathlib import Path
-from .dataset import split_sample
+from .dataset import DataSource, split_sample
+from .errors import ContractError, check_callable, check_device, check_kind, check_number, check_text
 from .feed import in_memory
 
 # %% ../nbs/09c_evaluate.ipynb #748dc723
@@ -34,7 +35,7 @@ class PeakMemory:
     "Most bytes in use since it was made: by tensors on a GPU, by the whole process on a CPU under Linux."
     def __init__(self, device):
         import torch
-        self.device, self.counted = torch.device(device), True
+        self.device, self.counted = check_device(device, optional=False), True
         if self.device.type == "cuda": torch.cuda.reset_peak_memory_stats(self.device); return
         try: Path("/proc/self/clear_refs").write_text("5") # the kernel sets the mark to what is in use now
         except OSError: self.counted = False
@@ -57,6 +58,12 @@ def measure(
 )->dict: # name -> (mean, its standard error or None)
     "Means over a fixed set, each with its standard error over blocks of samples, in one pass."
     import torch, itertools
+    check_kind(model, "model", torch.nn.Module, "an nn.Module", fix="pass the built model")
+    check_kind(source, "source", DataSource, "a DataSource", fix="pass wrap_dataset(data)")
+    for name, fn in check_kind(fns, "fns", dict, "a dict of functions by name").items(): check_callable(fn, f"fns[{name!r}]", "a function of (outputs, targets)")
+    num_tokens, device = check_number(num_tokens, "num_tokens", above=0, most=1e12), check_device(device, optional=False)
+    check_callable(autocast, "autocast", "a function that gives a context, such as contextlib.nullcontext")
+    if not fns: return {}
     want = max(1, math.ceil(num_tokens/source.tokens_per_sample))
     if source.num_samples is None: flow = source.stream()
     else:
@@ -110,4 +117,5 @@ def evaluate(
     autocast=nullcontext, # precision
 )->tuple: # (mean loss, its standard error or None)
     "Mean loss over a fixed set, and its standard error over blocks of samples."
+    check_callable(loss_fn, "loss_fn", "a function of (outputs, targets)")
     return measure(model, source, dict(loss=loss_fn), num_tokens, device, autocast)["loss"]

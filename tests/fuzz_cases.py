@@ -352,14 +352,14 @@ def _sweeps():
     good("calibrate.RateCheck.to_dataframe", lambda: rate_check().to_dataframe(), weight=.05)
     good("calibrate.RateCheck.plot", lambda ax=None: rate_check().plot(ax), weight=.1)
     good("calibrate.check_rates", c.check_rates, lambda: dict(task=task(), plan=plan(), output_dir=folder()/"checked", factors=(1.5,), progress=False), weight=.1, keep=("output_dir", "task"))
-    good("errors.ContractError", e.ContractError, lambda: dict(what="a", expected="b", got="c", fix="d"), weight=.3)
+    good("errors.ContractError", e.ContractError, lambda: dict(what="a", expected="b", got="c", fix="d"), weight=.3, blank=(".",)) # it says whatever it is given
     good("errors.FitWarning", e.FitWarning, lambda: dict(code="a", message="b", remedy="c"), weight=.1)
     good("errors.shown", e.shown, lambda: dict(value=3, most=80), weight=.5, blank=("answer",)) # it shows whatever came
     good("errors.plain", e.plain, lambda: dict(value=3), weight=.5, blank=("answer",)) # or not finite
     for name, args in dict(number=dict(value=3, least=1), numbers=dict(value=[1, 2], above=0), choice=dict(value="a", choices=("a", "b")), callable=dict(value=len), text=dict(value="a"), bool=dict(value=True),
                            path=dict(value="a")).items():
-        good(f"errors.check_{name}", getattr(e, f"check_{name}"), lambda args=args: dict(what="it", **args), keep=("what", "fix", "error", "kinds", "choices", "least", "above", "most", "below", "n", "fewest", "expected"))
-    good("errors.check_kind", e.check_kind, lambda: dict(value=3, what="it", kinds=int, expected="an int"), keep=("what", "fix", "error", "kinds", "expected"))
+        good(f"errors.check_{name}", getattr(e, f"check_{name}"), lambda args=args: dict(what="it", **args), blank=("answer",), keep=("what", "fix", "error", "kinds", "choices", "least", "above", "most", "below", "n", "fewest", "expected", "optional", "whole", "scalar", "ndim"))
+    good("errors.check_kind", e.check_kind, lambda: dict(value=3, what="it", kinds=int, expected="an int"), keep=("what", "fix", "error", "kinds", "expected", "optional"))
 
 
 class _Flow(torch.utils.data.IterableDataset):
