@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SMALLEST', 'LARGEST', 'ContractError', 'FitError', 'FitWarning', 'shown', 'refuse', 'plain', 'check_number',
            'as_floats', 'check_numbers', 'check_choice', 'check_callable', 'check_text', 'check_bool', 'check_kind',
-           'check_device', 'check_path']
+           'check_device', 'check_room', 'check_path']
 
 # %% ../nbs/00_errors.ipynb #6df1ed0e
 import math, os
@@ -197,11 +197,23 @@ def check_kind(value, what:str, kinds, expected:str, optional=False, fix="", err
     refuse(what, expected + ", or None"*optional, shown(value) if value is None else f"{shown(value)} ({type(value).__name__})", fix, error)
 
 def check_device(value, what:str="device", optional=True, fix="", error=ContractError):
-    "A device as torch names it: 'cpu', 'cuda', 'cuda:1', 'meta'; whether there is one is for torch to find out."
+    "A device as torch names it, 'cpu', 'cuda:1' or 'meta', that this machine has."
     if value is None and optional: return None
     import torch
-    try: return torch.device(value) if isinstance(value, (str, torch.device)) else torch.device("cuda", check_number(value, what, least=0, most=1023, whole=True))
-    except (RuntimeError, ContractError): refuse(what, "a device such as 'cpu' or 'cuda:0'" + ", or None"*optional, shown(value), fix, error)
+    expected = "a device such as 'cpu' or 'cuda:0'" + ", or None"*optional
+    if not isinstance(value, (str, torch.device)): value = f"cuda:{check_number(value, what, least=0, most=1023, whole=True, expected=expected, error=error)}"
+    try: device = torch.device(value)
+    except RuntimeError: refuse(what, expected, shown(value), fix, error)
+    if device.type == "cuda" and (device.index or 0) >= (n := torch.cuda.device_count()):
+        refuse(what, f"a device that is here, where there are {n} GPUs", str(device), fix or "use 'cpu'", error)
+    return device
+
+def check_room(num_params, what:str, fix="build it on the meta device, or make it smaller", error=ContractError):
+    "Weights of float32 that fit the memory of this machine, where torch builds on the CPU now."
+    import torch
+    if torch.empty(0).device.type != "cpu" or not hasattr(os, "sysconf"): return
+    room = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")
+    if 4*num_params > room: refuse(what, f"weights that fit the {room/1e9:.0f} GB of this machine", f"{4*num_params/1e9:.3g} GB", fix, error)
 
 def check_path(value, what:str, optional=False, fix="", error=ContractError):
     "A path, as a `Path`; whether anything is there is for the reader to find out."

@@ -64,6 +64,7 @@ def measure(
     num_tokens, device = check_number(num_tokens, "num_tokens", above=0, most=1e12), check_device(device, optional=False)
     check_callable(autocast, "autocast", "a function that gives a context, such as contextlib.nullcontext")
     if not fns: return {}
+    _opened(autocast)
     want = max(1, math.ceil(num_tokens/source.tokens_per_sample))
     if source.num_samples is None: flow = source.stream()
     else:
@@ -95,6 +96,20 @@ def measure(
         out[name] = mean, float(((w/w.sum())**2*(l - mean)**2).sum().mul(len(l)/(len(l)-1)).sqrt()) if len(l) > 1 else None
     return out
 
+def _opened(autocast):
+    "Does it give a context?"
+    try: context = autocast()
+    except Exception as e: raise ContractError("autocast", "a function without arguments that gives a context", f"{type(e).__name__}: {e}", "use contextlib.nullcontext") from e
+    if not hasattr(context, "__enter__"): raise ContractError("autocast", "a function that gives a context", type(context).__name__, "use contextlib.nullcontext")
+
+def _measured(name, fn, outputs, targets):
+    "What a user's function says of a batch"
+    import torch
+    try: return torch.as_tensor(fn(outputs, targets)).detach().float()
+    except Exception as e:
+        if is_out_of_memory(e): raise # the caller makes the parts smaller
+        raise ContractError(f"{name!r}", "a function of (outputs, targets) that gives a mean over a batch", f"{type(e).__name__}: {e}", "try it on one batch") from e
+
 def _values(model, x, y, fns, part, device, autocast):
     "Means over one block, through the model in parts."
     import torch
@@ -104,7 +119,7 @@ def _values(model, x, y, fns, part, device, autocast):
         with autocast():
             outputs = model(xp.to(device))
             for name, fn in fns.items():
-                v = torch.as_tensor(fn(outputs, yp)).detach().float()
+                v = _measured(name, fn, outputs, yp)
                 total[name] = v if len(xp) == len(x) else total.get(name, 0) + v*(len(xp)/len(x))
     return total
 
