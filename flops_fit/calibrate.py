@@ -6,16 +6,18 @@
 __all__ = ['best_rate', 'fit_rates', 'Calibration', 'calibrate', 'RateCheck', 'check_rates']
 
 # %% ../nbs/11b_calibrate.ipynb #761eaebb
-import json, math
+import math
 import numpy as np
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from .errors import ContractError, FitWarning, check_kind, check_number, check_numbers, check_path, check_text, refuse, shown
+import msgspec
+from .errors import ContractError, FitWarning, check_kind, check_number, check_numbers, check_path, refuse, shown
 from .contract import Task
-from .experiments import SweepPlan, _hash
+from .experiments import SweepPlan, stable_hash
 from .planner import _budgets, _Family, _flops, guess_optimum, plan_sweep
 from .recipe import PowerRate, Recipe, _MACHINE
-from .store import RunStore, write_atomic
+from .files import NewerFormat, parse, read_regular, seal, set_aside, unseal, write_atomic
+from .store import RunStore
 from .sweep import TrainingRunner
 
 # %% ../nbs/11b_calibrate.ipynb #183eae2e
@@ -53,6 +55,14 @@ def fit_rates(
     return PowerRate(math.exp(my - slope*mx), slope)
 
 # %% ../nbs/11b_calibrate.ipynb #e152a308
+class _Told(msgspec.Struct, forbid_unknown_fields=True):
+    tried: list[dict]
+    best: list[dict]
+    suggestion: PowerRate
+    recipe: dict
+    key: str
+    warnings: list[FitWarning]
+
 @dataclass
 class Calibration:
     "What a search for learning rates found."
@@ -84,23 +94,30 @@ class Calibration:
         for ax in axes: ax.legend(frameon=False)
         return axes
 
-    def save(self, path): return write_atomic(check_path(path, "path"), json.dumps({**asdict(self), "recipe": self.recipe.to_dict()}, indent=1))
+    def save(self, path):
+        "Write it, sealed."
+        return write_atomic(check_path(path, "path"), seal({**asdict(self), "recipe": self.recipe.to_dict()}))
 
     @classmethod
     def load(cls, path):
-        "From disk; None where there is none, or none that can be read."
+        """From disk; None where there is none. One that cannot be believed is set aside with a warning.
+        Raises `OSError` where the disk does not let it be read."""
         path = check_path(path, "path")
-        try: d = json.loads(path.read_text())
-        except (OSError, ValueError): return None
-        try: return cls(d["tried"], d["best"], PowerRate(**d["suggestion"]), Recipe.from_dict(d["recipe"]), d["key"], [FitWarning(**w) for w in d["warnings"]])
-        except (KeyError, TypeError): return None
+        try:
+            d = parse(unseal(read_regular(path), path)[0], _Told)
+            return cls(d.tried, d.best, d.suggestion, Recipe.from_dict(d.recipe), d.key, d.warnings)
+        except FileNotFoundError: return None
+        except NewerFormat: raise
+        except ValueError as err:
+            why = " ".join(str(err).split())
+            set_aside(path, f"this is no calibration ({why})", "and the rates are searched for again")
 
 # %% ../nbs/11b_calibrate.ipynb #2b5ae9b9
 def _around(e, rate):
     "The same run at another rate, on a trunk of its own."
     if math.isclose(rate, e.lr): return e
     rate = float(f"{rate:.4g}")
-    return replace(e, lr=rate, experiment_id=_hash("rate", e.experiment_id, rate), trunk=_hash("rate", e.experiment_id, rate))
+    return replace(e, lr=rate, experiment_id=stable_hash("rate", e.experiment_id, rate), trunk=stable_hash("rate", e.experiment_id, rate))
 
 def _small_runs(task, budget, recipe, flops):
     "One experiment each at the first guess of the optimal N at the smallest budget, a half and a quarter of it, all at one D/N."
@@ -133,7 +150,7 @@ def calibrate(
     asked, budget, folder = check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe(lr="calibrate"), _budgets(compute_budgets)[0], check_path(output_dir, "output_dir")
     factors, flops = check_numbers(factors, "factors", least=1e-6, most=1e6, fix="use (.25, .5, 1, 2, 4)").tolist(), _flops(flops)
     rule = replace(asked, lr=None)
-    key = _hash("calibration", task.describe(), {k: v for k, v in rule.to_dict().items() if k not in _MACHINE}, budget, flops, list(factors))
+    key = stable_hash("calibration", task.describe(), {k: v for k, v in rule.to_dict().items() if k not in _MACHINE}, budget, flops, list(factors))
     kept = Calibration.load(folder/"calibration.json")
     if kept is not None and kept.key == key: return replace(kept, recipe=replace(asked, lr=kept.suggestion))
     small, own = _small_runs(task, budget, rule, flops)

@@ -15,7 +15,8 @@ from .calibrate import calibrate
 from .contract import Task, create_model, create_models_at_sizes, make_task, validate_loss_fn, validate_model_contract
 from .dataset import validate_dataset, wrap_dataset
 from .errors import ContractError, FitError, FitWarning, check_bool, check_kind, check_path
-from .experiments import Experiment, Run, SweepPlan
+from .experiments import Experiment, SweepPlan
+from .run import Run
 from .fitter import PowerLawFit, fit_parametric, fit_power_law
 from .planner import plan_sweep
 from .plotter import ScalingVisualizer
@@ -63,7 +64,7 @@ def find_optimal(
     rule = replace(recipe, lr=None) if recipe.lr == "calibrate" else recipe
     plan = plan_sweep(task, compute_budgets=compute_budgets, recipe=rule, **plan_kwargs)
     if rule is not recipe and real: # what cannot be planned was refused above; the rates are settled before the plan that is trained
-        runner._check(plan, task)
+        runner.check(plan, task)
         found = calibrate(task, compute_budgets, recipe, output_dir, executor, device, progress, plan.flops_method)
         plan = plan_sweep(task, compute_budgets=compute_budgets, recipe=found.recipe, **plan_kwargs)
         plan.warnings += found.warnings

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np, pandas as pd
 from .curves import fit_envelope, fit_isoflop
 from .diagnostics import flop, human
-from .experiments import _DEVICES
+from .experiments import DEVICES
 from .explorer import (BLUE, GREEN, INK, ORANGE, VERMILION, Explorer, Ticks, choice_slider, dropdown, label, log_axis, log_slider, number, panels,
                                 rank_colors, simulated_mark, some_or_none)
 from .fitter import fit_parametric
@@ -39,7 +39,7 @@ class ResultExplorer(Explorer):
             inference_tokens=some_or_none("Inference (tokens)", "Tokens the model will read and write in its life; the budget pays for them too", D - 1, D + 6),
             unique_tokens=some_or_none("Unique data (tokens)", "Tokens you have; what the optimum needs beyond that is repeated", D - 1, D + 6, none="unlimited", own=analysis.unique_tokens),
             times=choice_slider("Model size", "How many times smaller than optimal the model is to be", [("optimal", 1.)] + [(f"{t:g}× smaller", t) for t in (1.25, 1.5, 2., 3., 4., 6., 8., 10.)], 1.),
-            device=dropdown("Device", "Hardware whose usual training rate turns FLOPs into hours", [*_DEVICES], "h100"),
+            device=dropdown("Device", "Hardware whose usual training rate turns FLOPs into hours", [*DEVICES], "h100"),
             price=number("Price (US$ per device-hour)", "What one device costs per hour", 2.5)))
 
     def _loss(self, N, s):
@@ -81,7 +81,7 @@ class ResultExplorer(Explorer):
 
     def tabulate(self, s):
         b, k = s.best, self.law.k
-        rate = _DEVICES[s.device][0]
+        rate = DEVICES[s.device][0]
         hours = s.budget/rate/3600
         rows = {"parameters N": [s.N, b.optimal_params_lower/s.times, b.optimal_params_upper/s.times], "training tokens D": [s.D, b.optimal_tokens_lower, b.optimal_tokens_upper] if s.times == 1 else [s.D],
                 "tokens per parameter": [s.D/s.N, b.tokens_per_param_lower, b.tokens_per_param_upper] if s.times == 1 else [s.D/s.N],

@@ -12,7 +12,7 @@ import ipywidgets as W, numpy as np, pandas as pd
 from .contract import Task
 from .errors import ContractError, check_kind
 from .diagnostics import flop, human
-from .experiments import SweepPlan, _DEVICES
+from .experiments import DEVICES, SweepPlan
 from .explorer import BLUE, INK, Explorer, _control, button, dropdown, int_slider, label, log_axis, log_slider, number, panels, rank_colors
 from .planner import _count, _Family, _plan_warnings, _rows
 
@@ -45,7 +45,7 @@ class PlanExplorer(Explorer):
             highest=log_slider("Highest budget (FLOPs of one run)", "Compute of the largest runs", 10**high, np.floor(low) - 2, np.ceil(high) + 3),
             budgets=int_slider("Budgets (count)", "Levels of compute, a constant factor apart; three or more show a trend", len(C), 1, 10),
             sizes=int_slider("Sizes at each budget (count)", "Models at each budget; a valley needs three, five see its shape", min(12, max(2, most)), 2, 12), band=band,
-            device=dropdown("Device", "Hardware whose usual training rate turns FLOPs into hours", [*_DEVICES], "cpu" if max(C) < 1e14 else "h100"),
+            device=dropdown("Device", "Hardware whose usual training rate turns FLOPs into hours", [*DEVICES], "cpu" if max(C) < 1e14 else "h100"),
             devices=int_slider("Devices (count)", "Trunks trained at once", 1, 1, 64),
             price=number("Price (US$ per device-hour)", "What one device costs per hour", 0. if max(C) < 1e14 else 2.5)),
             [button("Use this plan", "Hands the plan back as explorer.chosen", use), note])

@@ -6,11 +6,12 @@
 __all__ = ['in_memory', 'Feed']
 
 # %% ../nbs/09b_feed.ipynb #6068ee3b
+import os
 from .dataset import _Pair, _is_hf, split_sample
 
 # %% ../nbs/09b_feed.ipynb #a9ceb3d9
 _KEEP = 2**29 # bytes of samples that are kept in memory
-_SHARE = 1 # processes on this process's GPU: they share its memory
+def _share(): return int(os.environ.get("FLOPS_FIT_SHARE", 1)) # processes on this GPU, as workers know it
 
 class _Kept:
     "Samples kept as they are first read."
@@ -64,7 +65,7 @@ def _settle(source, device, room):
     if device.type == "cpu" and ready and room is None: return source
     one, steady = _steady(source)
     size = sum(t.numel()*t.element_size() for t in one)*source.num_samples if steady else float("inf")
-    if room is None: room = torch.cuda.mem_get_info(device)[0]//4//_SHARE if device.type == "cuda" else 0
+    if room is None: room = torch.cuda.mem_get_info(device)[0]//4//_share() if device.type == "cuda" else 0
     if ready and size <= room: # in pieces, so that the copy is never whole on the host
         pieces = [[t.to(device) for t in source.batch(idx)] for idx in torch.arange(source.num_samples).split(2**16)]
         return _OnDevice(*map(torch.cat, zip(*pieces)))

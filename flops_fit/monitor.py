@@ -11,9 +11,10 @@ from dataclasses import replace
 from html import escape
 from fastcore.basics import patch
 import ipywidgets as W, numpy as np, pandas as pd
-from .experiments import Run, RunTable, SweepPlan, _html_table, _marked
+from .experiments import SweepPlan, html_table
+from .run import Run, RunTable, marked
 from .explorer import VERMILION, button, label, log_axis, panels, png, rank_colors
-from .progress import SweepProgress, _clock
+from .progress import SweepProgress, clock
 
 # %% ../nbs/14d_monitor.ipynb #e0800613
 class Monitor:
@@ -88,7 +89,7 @@ class Monitor:
 
     def runs(self):
         "Every run of the plan as it stands, in the plan's order"
-        got = self.store.runs() if self.store.path.exists() else {}
+        got = self.store.runs(self.plan)
         return RunTable(got.get(e.experiment_id) or Run.of(e, status="skipped", error_message="not made yet") for e in self.plan.experiments)
 
 # %% ../nbs/14d_monitor.ipynb #48d00b57
@@ -98,23 +99,23 @@ def _rows(self:Monitor):
     done, total, runs, beats = self.progress.work()
     spent = time.monotonic() - self.begun if self.begun else 0.
     speed = (done - self.first)/spent if spent > 2 and done > self.first else 1. # units of work are seconds on one core
-    now = {b["experiment_id"]: b for b in beats.values() if "experiment_id" in b} if self.running or self.task is None else {}
+    now = {b.experiment_id: b for b in beats.values()} if self.running or self.task is None else {}
     rows = []
     for e in self.plan.experiments:
         k, r = e.experiment_id, runs.get(e.experiment_id)
-        share, status, loss, left = 0., "waiting", np.nan, self.progress.trunk_steps[k]/speed
+        share, status, loss, left = 0., "waiting", np.nan, self.progress.units[k]/speed
         if r is not None: share, status, loss, left = 1., r.status + (", simulated" if r.simulated else ""), np.nan if r.final_loss is None else r.final_loss, 0.
         elif k in now:
-            share, loss = self.progress._part(k, now[k])/self.progress.trunk_steps[k], now[k]["loss"]
+            share, loss = self.progress.part(now[k])/self.progress.units[k], now[k].loss
             status, left = f"training, {share:.0%}", left*(1 - share)
             trail = self.trails.setdefault(k, [])
-            if not trail or trail[-1][0] != now[k]["step"]: trail.append((now[k]["step"], loss))
+            if not trail or trail[-1][0] != now[k].step: trail.append((now[k].step, loss))
         elif not self.running and k in self.trails: status = "stopped, resumable"
         rows.append(dict(compute_budget=e.compute_budget, num_params=e.num_params, num_tokens=e.num_tokens, status=status, loss=loss, seconds_left=left, experiment_id=k))
     head = f"{sum(r['seconds_left'] == 0 for r in rows)} of {len(rows)} runs, {done/total:.0%} of the work"
-    if self.running: head += f", about {_clock((total - done)/speed)} left"
+    if self.running: head += f", about {clock((total - done)/speed)} left"
     took = self.spent + spent
-    return pd.DataFrame(rows), head + (f", {_clock(took)} so far" if took else ""), done/total, any(r.simulated for r in runs.values())
+    return pd.DataFrame(rows), head + (f", {clock(took)} so far" if took else ""), done/total, any(r.simulated for r in runs.values())
 
 @patch
 def to_dataframe(self:Monitor):
@@ -125,8 +126,8 @@ def to_dataframe(self:Monitor):
 def _curve(self:Monitor, k):
     "Steps and losses of a finished run, at most 150 of them"
     if k not in self.curves:
-        try: c = pd.read_csv(self.store.path/"curves"/f"{k}.csv", usecols=["step", "loss"]).to_numpy(float)
-        except (OSError, ValueError): return np.empty((0, 2))
+        c = self.store.curve(k)
+        if not len(c): return c
         self.curves[k] = c[::max(1, len(c)//150)]
     return self.curves[k]
 
@@ -161,8 +162,8 @@ def figure(self:Monitor):
 @patch
 def _repr_html_(self:Monitor):
     rows, head, share, simulated = self._rows()
-    table = _html_table(("C, FLOPs", "N, parameters", "D, tokens", "status", "loss", "time left"),
-                        [(f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}", _marked(r.status), "" if np.isnan(r.loss) else f"{r.loss:.4f}", _clock(r.seconds_left) if r.seconds_left else "") for r in rows.itertuples()])
+    table = html_table(("C, FLOPs", "N, parameters", "D, tokens", "status", "loss", "time left"),
+                        [(f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}", marked(r.status), "" if np.isnan(r.loss) else f"{r.loss:.4f}", clock(r.seconds_left) if r.seconds_left else "") for r in rows.itertuples()])
     fig = self.figure()
     w, h = (int(v) for v in fig.get_size_inches()*fig.dpi)
     wrong = f'<p role="alert"><b>The sweep stopped:</b> {escape(str(self.error))}</p>' if self.error else ""

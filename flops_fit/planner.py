@@ -8,11 +8,11 @@ __all__ = ['guess_optimum', 'plan_sweep', 'plan_optimum']
 # %% ../nbs/08b_planner.ipynb #1a2342be
 import math
 from .contract import Task, create_model, make_task, model_num_params, validate_model_contract
-from .errors import LARGEST, SMALLEST, ContractError, FitWarning, check_kind, check_number, check_numbers, check_text, plain, shown
-from .experiments import Experiment, SweepPlan, _hash
+from .errors import LARGEST, SMALLEST, ContractError, FitWarning, check_kind, check_number, check_numbers, plain, shown
+from .experiments import Experiment, SweepPlan, stable_hash
 from .flops import count_params, exact_flops
 from .laws import CHINCHILLA
-from .recipe import Recipe, _MACHINE
+from .recipe import Recipe
 
 # %% ../nbs/08b_planner.ipynb #860614bf
 _EPOCH = dict(E=1.8172, A=482.01, B=2085.43, alpha=.3478, beta=.3658)
@@ -204,7 +204,7 @@ def _rows(plan, task, cells, seed, tps):
     "Experiments of one seed: batch, rate and warmup are settled here, so that a plan needs no functions."
     r, out = plan.recipe, []
     total = task.train.num_samples if task.train else None
-    settled = {k: v for k, v in r.to_dict().items() if k not in ("lr", "batch_tokens", "warmup_tokens", "min_steps", *_MACHINE) and (k, v) != ("retry", False)}
+    settled = r.decides()
     for c, s, n, d in cells:
         shortest = min(x[3] for x in cells if x[1] == s)
         size = max(1, r.batch_size(n, shortest, tps))
@@ -213,8 +213,8 @@ def _rows(plan, task, cells, seed, tps):
         steps = max(1, round(d/(size*tps)))
         same = (plan.task, s, n, seed, size, lr, warm, settled)
         tokens = steps*size*tps
-        key = _hash(*same, steps)
-        out.append(Experiment(key, _hash(*same) if r.schedule == "cooldown" else key, c, s, n, tokens, tokens/n, steps*size, steps, plan.counts[s]["flops_per_token"]*tokens,
+        key = stable_hash(*same, steps)
+        out.append(Experiment(key, stable_hash(*same) if r.schedule == "cooldown" else key, c, s, n, tokens, tokens/n, steps*size, steps, plan.counts[s]["flops_per_token"]*tokens,
                               plan.counts[s]["flops_per_token"], lr, size, warm, seed, steps*size/total if total else None, total*tps if total else None))
     return out
 

@@ -129,6 +129,13 @@ class Recipe:
         plain = lambda v: asdict(v) if isinstance(v, PowerRate) else getattr(v, "__qualname__", repr(v)) if callable(v) else list(v) if isinstance(v, tuple) else v
         return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
 
+    def decides(self):
+        "What of it decides the outcome of a run, beside the numbers that a plan settles for each."
+        plan_says = "lr", "batch_tokens", "warmup_tokens", "min_steps", *_MACHINE
+        told = {k: v for k, v in self.to_dict().items() if k not in plan_says}
+        if not self.retry: del told["retry"] # younger than the first plans, whose ids stay
+        return told
+
     @classmethod
     def from_dict(cls, d):
         "From `to_dict`; a function that was named comes back as None, the rule, and the plan's own numbers decide."

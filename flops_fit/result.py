@@ -13,7 +13,8 @@ from fastcore.basics import patch
 from .analyzer import ScalingAnalysis, ScalingLawAnalyzer
 from .errors import LARGEST, ContractError, check_bool, check_kind, check_number, check_numbers, check_path
 from .diagnostics import human, flop
-from .experiments import Run, SweepPlan
+from .experiments import SweepPlan
+from .run import Run
 from .store import RunStore, load_checkpoint, write_atomic
 
 # %% ../nbs/13_result.ipynb #dcb50197
@@ -51,9 +52,9 @@ class Result:
         **settings, # executor, device, progress
     ):
         "Read a sweep's folder: its plan and its runs, finished or not."
-        store, runs = RunStore(path), None
+        store = RunStore(path)
         plan = SweepPlan.load(store.path/"plan.json")
-        on_disk = store.runs()
+        on_disk = store.runs(plan)
         runs = [on_disk.get(e.experiment_id) or Run.of(e, status="skipped") for e in plan.experiments]
         if not any(r.status == "completed" for r in runs):
             raise ContractError(f"output_dir {str(path)!r}", "one completed run or more", f"{len(on_disk)} run files, none completed", "train first: flops-fit train, or TrainingRunner(...).run_sweep(plan, task)")
@@ -225,21 +226,33 @@ def train(self:Result,
     compute_budget:float, # C, FLOPs
     path=None, # folder for the run and its weights; default: in `models/` of the sweep's folder
 ):
-    "Train the optimum at a budget, keep its weights and give the model, in eval mode; trained before, or by `verify`, it is only loaded. Raises `RuntimeError` when the run fails."
+    """Train the optimum at a budget, keep its weights and give the model, in eval mode; trained before,
+    or by `verify`, it is only loaded. Raises `RuntimeError` when the run fails, or its weights cannot
+    be kept: a model that was not trained is never given."""
     from flops_fit.sweep import TrainingRunner
-    from flops_fit.trainer import pick_device
-    if self.simulated: raise ContractError("result.train", "a law from real runs", "simulated ones", "run the sweep with mode='local' first")
+    from flops_fit.trunk import pick_device
+    if self.simulated:
+        raise ContractError("result.train", "a law from real runs", "simulated ones",
+                            "run the sweep with mode='local' first")
     self._need_task("train")
     plan = self.plan_at(compute_budget)
     e = plan.experiments[0]
-    path = Path(path or self.output_dir/"models"/f"{compute_budget:.3e}")
-    weights = path/"weights"/e.experiment_id
-    kept = next((w for w in (weights, self.output_dir/"verify"/f"{compute_budget:.3e}"/"weights"/e.experiment_id) if w.exists()), None)
-    if kept is None:
-        (path/"runs"/f"{e.experiment_id}.json").unlink(missing_ok=True) # a run whose weights are gone is made again
+    name = f"{compute_budget:.3e}"
+    path = Path(path or self.output_dir/"models"/name)
+    model = self.task.build(e.size_param_value)
+
+    for folder in (path, self.output_dir/"verify"/name):
+        if _take_up(model, folder/"weights"/e.experiment_id, e): break
+    else:
+        (path/"runs"/f"{e.experiment_id}.json").unlink(missing_ok=True) # its weights are gone
         run, = TrainingRunner("local", path, weights=True, **self._runner(plan)).run_sweep(plan, self.task)
         if run.status != "completed": raise RuntimeError(f"train: the run is {run.status}:\n{run.error_message}")
-        kept = weights
-    model = self.task.build(e.size_param_value)
-    load_checkpoint(kept, model)
+        if not _take_up(model, path/"weights"/e.experiment_id, e):
+            raise RuntimeError(f"train: the run completed, but its weights could not be kept in {path}. "
+                               "Make room there and train again")
     return model.to(pick_device(self.settings.get("device"))).eval()
+
+def _take_up(model, folder, e):
+    "Weights of this very experiment, into the model. False where there are none that can be believed."
+    info, _ = load_checkpoint(folder, model)
+    return info is not None and info.get("experiment", {}).get("experiment_id") == e.experiment_id

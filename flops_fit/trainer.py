@@ -5,92 +5,219 @@
 # %% auto #0
 __all__ = ['train_trunk', 'Step']
 
-# %% ../nbs/10_trainer.ipynb #f3d3dd61
+# %% ../nbs/10_trainer.ipynb #74ec9900
 import math, time, traceback, warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from pathlib import Path
+from fastcore.basics import patch
+from .checkpoint import peek, save_checkpoint
 from .evaluate import PeakMemory, free_memory, measure
-from .experiments import Run
-from .store import load_checkpoint, save_checkpoint
-from .trunk import Diverged, Stopped, Trunk, compiled, pick_device, _peak, _settled
+from .experiments import fork_of
+from .lease import ClaimLost, Unclaimed
+from .run import Run
+from .trunk import (Diverged, Stopped, Trunk, compiled, identity, peak_flops, pick_device,
+                             settled, step_alarm)
 
-# %% ../nbs/10_trainer.ipynb #c1ac6099
+# %% ../nbs/10_trainer.ipynb #9ac73eab
 def train_trunk(
     task, # model family, data and loss: `Task`
     experiments, # of one trunk: `Experiment`s
     recipe, # `Recipe`
     device=None, # default: a GPU if there is one
-    done=None, # called with each `Run` as it ends
+    done=None, # called with each `Run` and its curve as it ends; gives False where it could not be kept
     each=None, # called with (experiment, step, steps in all, training loss) about a hundred times a run
     on_step=(), # functions, each called with a `Step` about a hundred times a run
     folder=None, # where to keep checkpoints, to resume from
     save_every:float=30., # seconds between checkpoints
     should_stop=None, # a function; when it gives True, state is saved and `Stopped` raised
     keep=None, # folder for the final weights of the longest run
+    lease=None, # claim on the trunk, through which its files are written; default: none is needed
 )->list: # of `Run`, shortest first
-    "Train all runs of one trunk."
-    import torch
-    es, runs = sorted(experiments, key=lambda e: e.num_steps), []
-    device = pick_device(device)
-    curves, said = {}, recipe.to_dict()
-    def finish(e, again=None, **outcome):
-        if again is None and recipe.retry and outcome["status"] == "diverged": return # it gets a second try
-        runs.append(Run.of(e, timestamp=datetime.now(timezone.utc).isoformat(timespec="seconds"), device=_device_name(device), recipe=said, retried_lr=again, **outcome))
-        if done is not None: done(runs[-1], curves.get(e.experiment_id, []))
-    def attempt(es, folder, again=None):
-        ended = 0
-        try:
-            with _settled(device, es[-1].num_params, es[0].seed):
-                t = Trunk(task, replace(es[0], lr=again or es[0].lr), recipe, device)
-                t.call = compiled(t, es[-1].num_steps)
-                watch = _Watch(t, each, folder, save_every, should_stop, _listeners(on_step))
-                for e in es:
-                    watch.begin(e)
-                    outcome = _branch(t, e, e is es[-1], watch, curves, keep)
-                    finish(e, again, **outcome); ended += 1
-        except Stopped: raise
-        except Diverged as err:
-            for e in es[ended:]: finish(e, again, status="diverged", error_message=str(err))
-        except Exception as err:
-            for e in es[ended:]: finish(e, again, status="failed", error_message="".join(traceback.format_exception(err)))
-        t = watch = None
-        if device.type == "cuda": free_memory() # what a failed run held is the next one's
-    attempt(es, folder)
-    left = [e for e in es if e.experiment_id not in {r.experiment_id for r in runs}]
-    if left: attempt(left, folder and folder/"again", es[0].lr/2)
-    if folder is not None: _remove(folder)
-    return sorted(runs, key=lambda r: r.num_steps)
+    """Train all runs of one trunk. Raises `Stopped` when asked to stop, `ClaimLost` when somebody
+    else has taken the trunk over."""
+    es = sorted(experiments, key=lambda e: e.num_steps)
+    folder, device = folder and Path(folder), pick_device(device)
+    s = _Session(task, recipe, device, es[-1], done, each, _listeners(on_step), save_every,
+                 should_stop, keep, lease or Unclaimed())
+    s.attempt(es, folder)
 
-def _branch(t, e, last, watch, curves, keep):
-    "One experiment: the trunk up to its cooldown, the cooldown, the held-out loss, and (but after the last) the trunk put back."
-    fork = e.num_steps - t.recipe.cooldown_steps(e.num_steps) if t.recipe.schedule == "cooldown" else 0
-    every = max(1, min(50, e.num_steps//100))
-    begun, start, memory = time.perf_counter(), t.step, PeakMemory(t.device)
+    second = [e for e in es if e.experiment_id not in {r.experiment_id for r in s.runs}]
+    if second: s.attempt(second, folder and folder/"again", second[0].lr/2)
+    if folder is not None and s.all_kept: s.lease.remove(folder)
+    return sorted(s.runs, key=lambda r: r.num_steps)
+
+@dataclass
+class _Session:
+    "One call of `train_trunk`: what its attempts have in common, and the runs so far."
+    task: object
+    recipe: object
+    device: object
+    longest: object # the experiment whose weights are kept
+    done: object
+    each: object
+    tell: object
+    save_every: float
+    should_stop: object
+    keep: object
+    lease: object
+    runs: list = field(default_factory=list)
+    all_kept: bool = True # every run is on disk, so that checkpoints may go
+
+# %% ../nbs/10_trainer.ipynb #fa430c80
+@patch
+def attempt(self:_Session, es, folder, again=None):
+    "Train these runs, shortest first; `again` is the rate of a second try."
+    first = replace(es[0], lr=again or es[0].lr)
+    if folder is not None:
+        there = peek(folder/"trunk.safetensors", identity(first, self.recipe)).get("step", 0)
+        early = [e for e in es if fork_of(e.num_steps, self.recipe) < there]
+        if early:
+            self.attempt(early, folder/"early", again)
+            es = [e for e in es if e not in early]
+            if not es: return
+
+    left = list(es)
+    try:
+        with settled(self.device, es[-1].num_params, es[0].seed), \
+             step_alarm(self.recipe.step_timeout) as alarm:
+            t = Trunk(self.task, first, self.recipe, self.device, alarm)
+            t.call = compiled(t, es[-1].num_steps)
+            watch = _Watch(t, self, folder)
+            for e in es:
+                outcome, curve = self.branch(t, e, e is es[-1], watch)
+                self.finish(left.pop(0), curve, again, **outcome)
+    except (Stopped, ClaimLost): raise
+    except Diverged as err:
+        for e in left: self.finish(e, t.curve, again, status="diverged", error_message=str(err))
+    except Exception as err:
+        why = "".join(traceback.format_exception(err))
+        for e in left: self.finish(e, [], again, status="failed", error_message=why)
+    t = watch = None
+    if self.device.type == "cuda": free_memory() # what a failed run held is the next one's
+
+@patch
+def finish(self:_Session, e, curve, again=None, **outcome):
+    "Note what came of an experiment; a first divergence is not noted where there is a second try."
+    if again is None and self.recipe.retry and outcome["status"] == "diverged": return
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    run = Run.of(e, timestamp=now, device=_device_name(self.device), recipe=self.recipe.to_dict(),
+                 retried_lr=again, **outcome)
+    self.runs.append(run)
+    if self.done is not None and self.done(run, curve) is False: self.all_kept = False
+
+# %% ../nbs/10_trainer.ipynb #fa038195
+@patch
+def branch(self:_Session, t, e, last, watch):
+    "Train and measure one experiment, and put the trunk back; gives what came of it, and its curve."
+    fork, every = fork_of(e.num_steps, self.recipe), max(1, min(50, e.num_steps//100))
+    memory, state = PeakMemory(self.device), None
+    watch.begin(e)
     try:
         if t.step < fork: t.advance(fork, e.num_steps, every, watch)
-        state = None if last else t.aside()
+        if not last: state = t.aside()
         watch.fork()
         t.advance(e.num_steps, e.num_steps, every, watch)
-        seconds = time.perf_counter() - begun
-        got = measure(t.model, t.task.held_out, {"loss": t.task.loss_fn, **t.task.metrics}, t.recipe.eval_tokens, t.device, t.autocast)
-        loss, se = got["loss"]
-        if not math.isfinite(loss): raise Diverged(f"the held-out loss was {loss} after {e.num_steps} steps")
-    except Diverged as err: # a cooldown that diverged says nothing about the trunk, but a trunk that did ends every longer run
-        curves[e.experiment_id] = t.curve
-        if last or t.step <= fork: raise
-        t.back(state)
-        return dict(status="diverged", error_message=str(err))
-    steps = e.num_steps - start
-    curves[e.experiment_id] = t.curve
+        trained, steps = watch.seconds(), t.step - watch.start
+
+        measures = {"loss": self.task.loss_fn, **self.task.metrics}
+        got = measure(t.model, self.task.held_out, measures, self.recipe.eval_tokens, self.device,
+                      t.autocast)
+        out = self.outcome(t, e, steps, trained, got) | dict(peak_memory=memory.read())
+        self.keep_weights(t, e, out)
+    except Diverged as err: # a cooldown says nothing about the trunk; a trunk ends every longer run
+        if state is None or t.step <= fork: raise
+        out = dict(status="diverged", error_message=str(err))
+
+    curve = t.curve
+    if state is not None: t.back(state)
+    return out | dict(wall_time_seconds=watch.seconds()), curve
+
+@patch
+def outcome(self:_Session, t, e, steps, seconds, got):
+    "The fields of a run that came to its end."
+    loss, se = got["loss"]
+    if not math.isfinite(loss):
+        raise Diverged(f"the held-out loss was {loss} after {e.num_steps} steps")
+    if loss <= 0:
+        why = (f"the held-out loss is {loss:g}: laws are fitted to the logarithm of a positive loss. "
+               "Add a constant to the loss, or measure another one")
+        return dict(status="failed", error_message=why)
+
     tail = [l for s, _, _, l in t.curve if s > .9*e.num_steps]
-    flops, peak = steps*e.batch_size*t.task.train.tokens_per_sample*e.flops_per_token, _peak(t.device)
-    out = dict(status="completed", final_loss=loss, loss_se=se, train_loss=sum(tail)/len(tail) if tail else None, actual_flops=flops, wall_time_seconds=time.perf_counter()-begun,
-               tokens_per_second=steps*e.batch_size*t.task.train.tokens_per_sample/seconds if steps else None, mfu=flops/seconds/peak if peak and steps else None,
-               peak_memory=memory.read(),
-               metrics={name: got[name][0] for name in t.task.metrics} or None, micro_batch=t.micro if t.micro < e.batch_size else None)
-    if keep is not None and last: save_checkpoint(keep, t.model, **{"experiment": e.to_dict(), "loss": loss})
-    if not last: t.back(state)
-    return out
+    tokens, peak = steps*e.tokens_per_step, peak_flops(self.device)
+    flops = tokens*e.flops_per_token
+    metrics = {name: got[name][0] for name in self.task.metrics}
+    finite = {name: v if math.isfinite(v) else None for name, v in metrics.items()}
+    return dict(status="completed", final_loss=loss, loss_se=se, own_steps=steps,
+                train_loss=sum(tail)/len(tail) if tail else None, actual_flops=flops,
+                tokens_per_second=tokens/seconds, mfu=flops/seconds/peak if peak else None,
+                metrics=finite or None, micro_batch=t.micro if t.micro < e.batch_size else None)
+
+@patch
+def keep_weights(self:_Session, t, e, out):
+    "Weights that cannot be kept cost the weights, not the run."
+    if self.keep is None or e is not self.longest or out["status"] != "completed": return
+    try:
+        with self.lease.proof():
+            save_checkpoint(self.keep, t.model, stage=self.lease.stage, experiment=e.to_dict(),
+                            loss=out["final_loss"])
+    except OSError as err:
+        warnings.warn(f"the weights of run {e.experiment_id} could not be kept: {err}", stacklevel=2)
+
+# %% ../nbs/10_trainer.ipynb #d56efe53
+class _Watch:
+    "What goes on beside the steps of one attempt, and where to go on."
+    def __init__(self, trunk, session, folder):
+        self.t, self.s, self.folder = trunk, session, folder
+        self.e, self.cooling = None, False # what is in training, and is it past its fork?
+        self.saved, self.writable = time.monotonic(), True # when; can checkpoints be written at all?
+        self.resumed = None if folder is None else trunk.load(folder/"trunk.safetensors")
+        self.start, self.spent, self.begun = trunk.step, 0., time.perf_counter()
+
+    def begin(self, e):
+        "A run begins, at the trunk's step, or is taken up where it was."
+        self.e, self.cooling, self.begun = e, False, time.perf_counter()
+        self.start, self.spent = self.t.step, 0.
+        if self.resumed is not None and self.resumed["experiment"] == e.experiment_id:
+            self.start, self.spent = self.resumed["start"], self.resumed["spent"]
+        self.resumed = None
+
+    def seconds(self): return self.spent + time.perf_counter() - self.begun
+
+    def fork(self):
+        "Where the cooldown begins: keep the trunk, and go on inside a cooldown that was cut short."
+        if self.folder is not None:
+            self.save()
+            path = self.folder/"branch.safetensors"
+            there = peek(path).get("experiment")
+            info = self.t.load(path, experiment=self.e.experiment_id) if there == self.e.experiment_id \
+                else None
+            if info is not None: self.spent, self.begun = info["spent"], time.perf_counter()
+            elif there is not None: self.s.lease.remove(path) # of a run that has ended
+        self.cooling = True
+
+    def save(self):
+        "A checkpoint that cannot be written costs a resume, not the run."
+        path = self.folder/("branch.safetensors" if self.cooling else "trunk.safetensors")
+        try:
+            with self.s.lease.proof():
+                self.t.save(path, self.s.lease.stage, experiment=self.e.experiment_id,
+                            start=self.start, spent=self.seconds())
+        except OSError as err:
+            if self.writable: # once a trunk is enough
+                warnings.warn(f"no checkpoint at step {self.t.step} of {self.e.num_steps}: {err}. "
+                              "Training goes on", stacklevel=2)
+            self.writable = False
+        self.saved = time.monotonic()
+
+    def __call__(self, t):
+        if self.s.each is not None: self.s.each(self.e, t.step, self.e.num_steps, t.curve[-1][3])
+        self.s.tell(Step(self.e, *t.curve[-1]))
+        stop = self.s.should_stop is not None and self.s.should_stop()
+        due = time.monotonic() - self.saved > self.s.save_every
+        if self.folder is not None and (stop or due): self.save()
+        if stop: raise Stopped(f"stopped at step {t.step} of {self.e.num_steps}")
 
 @dataclass(frozen=True)
 class Step:
@@ -101,6 +228,7 @@ class Step:
     lr: float # the rate just now
     loss: float # mean training loss since the last note
 
+# %% ../nbs/10_trainer.ipynb #bb9eb8e8
 def _listeners(on_step):
     "Watching must not end what is watched: a listener that raises is told of once and heard no more."
     live = list(on_step) if isinstance(on_step, (list, tuple)) else [on_step]
@@ -109,49 +237,12 @@ def _listeners(on_step):
             try: f(step)
             except Exception as err:
                 live.remove(f)
-                warnings.warn(f"on_step: {getattr(f, '__qualname__', type(f).__name__)} raised {type(err).__name__}: {err}. Training goes on without it", stacklevel=2)
+                name = getattr(f, "__qualname__", type(f).__name__)
+                warnings.warn(f"on_step: {name} raised {type(err).__name__}: {err}. "
+                              "Training goes on without it", stacklevel=2)
     return tell
 
-class _Watch:
-    "What goes on beside the steps: progress, checkpoints, stopping, and where to go on. On disk, `trunk` is the trunk up to the last fork and `branch` a cooldown."
-    def __init__(self, trunk, each, folder, save_every, should_stop, tell):
-        self.t, self.each, self.folder, self.save_every, self.should_stop, self.tell = trunk, each, folder, save_every, should_stop, tell
-        self.e, self.cooling, self.saved = None, False, time.monotonic() # what is in training, and is it past its fork?
-        self.writable, self.cut_short = True, None # can checkpoints be written; id of the experiment whose cooldown is on disk
-        if folder is not None:
-            trunk.load(folder/"trunk")
-            self.cut_short = (load_checkpoint(folder/"branch")[0] or {}).get("experiment")
-
-    def begin(self, e):
-        self.e, self.cooling = e, False
-        if self.folder is not None and self.cut_short != e.experiment_id: _remove(self.folder/"branch") # of a run that has ended
-
-    def fork(self):
-        "Where the cooldown begins: keep the trunk, or go on inside a cooldown that was cut short."
-        if self.folder is not None:
-            if self.cut_short == self.e.experiment_id: self.t.load(self.folder/"branch")
-            else: self.save()
-        self.cut_short, self.cooling = None, True
-
-    def save(self):
-        "A checkpoint that cannot be written costs a resume, not the run."
-        try: self.t.save(self.folder/("branch" if self.cooling else "trunk"), experiment=self.e.experiment_id)
-        except OSError as err:
-            if self.writable: warnings.warn(f"no checkpoint at step {self.t.step} of {self.e.num_steps}: {err}. Training goes on", stacklevel=2) # once a trunk is enough
-            self.writable = False
-        self.saved = time.monotonic()
-
-    def __call__(self, t):
-        if self.each is not None: self.each(self.e, t.step, self.e.num_steps, t.curve[-1][3])
-        self.tell(Step(self.e, *t.curve[-1]))
-        stop = self.should_stop is not None and self.should_stop()
-        if self.folder is not None and (stop or time.monotonic() - self.saved > self.save_every): self.save()
-        if stop: raise Stopped(f"stopped at step {t.step} of {self.e.num_steps}")
-
-def _remove(folder):
-    import shutil
-    shutil.rmtree(folder, ignore_errors=True)
-
 def _device_name(device):
-    import torch, platform
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+    import platform, torch
+    if device.type == "cuda": return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()})"

@@ -6,6 +6,7 @@ from hypothesis import given, strategies as st
 from flops_fit.calibrate import Calibration, best_rate, calibrate, check_rates, fit_rates
 from flops_fit.core import find_optimal
 from flops_fit.dataset import ContractError
+from flops_fit.experiments import SweepPlan
 from flops_fit.planner import plan_sweep
 from flops_fit.recipe import PowerRate, Recipe
 from flops_fit.store import RunStore
@@ -70,7 +71,7 @@ def test_find_optimal_settles_rates_before_it_plans(tmp_path):
     result = find_optimal(Net, "width", **kw)
     law = Calibration.load(tmp_path/"s"/"calibration.json").suggestion
     assert all(e.lr == pytest.approx(law(e.num_params)) for e in result.plan)
-    assert json.loads((tmp_path/"s"/"plan.json").read_text())["recipe"]["lr"] == dict(rate=law.rate, exponent=law.exponent)
+    assert SweepPlan.load(tmp_path/"s"/"plan.json").recipe.lr == law
     assert find_optimal(Net, "width", mode="mock", **{**kw, "output_dir": tmp_path/"m"}).runs[0].simulated
 
 

@@ -1,6 +1,8 @@
 "The example scripts, as users run them."
 import json, subprocess, sys
 import pytest
+from flops_fit.experiments import SweepPlan
+from flops_fit.store import RunStore
 
 
 def script(name, *args):
@@ -16,11 +18,11 @@ def test_mock_runs_print_a_table_save_plots_and_say_what_they_are(name, flags, t
     out = script(name, *flags, "--output-dir", tmp_path)
     assert "| Compute" in out and "simulated" in out.lower()
     assert len(list((tmp_path/"mock"/"plots").glob("*.png"))) >= 3
-    assert all(json.loads(f.read_text())["simulated"] for f in (tmp_path/"mock"/"runs").glob("*.json"))
+    assert all(r.simulated for r in RunStore(tmp_path/"mock").runs().values())
     if flags:
-        plan = json.loads((tmp_path/"mock"/"plan.json").read_text())
-        assert plan["compute_budgets"] == [1e16, 3e16, 1e17]
-        assert plan["task"]["model_kwargs"] == dict(vocab_size=50257, num_layers=3, num_heads=2, max_seq_len=128)
+        plan = SweepPlan.load(tmp_path/"mock"/"plan.json")
+        assert plan.compute_budgets == [1e16, 3e16, 1e17]
+        assert plan.task["model_kwargs"] == dict(vocab_size=50257, num_layers=3, num_heads=2, max_seq_len=128)
         assert not (tmp_path/"cache").exists() # a simulation reads no text
 
 
@@ -31,8 +33,8 @@ def test_real_runs_on_text_of_ones_own(tmp_path):
     out = script("example_cli_wrapper", "--real", "--layers", 1, "--heads", 2, "--seq-len", 32, "--tokenizer", "bytes", "--text", tmp_path/"text.txt",
                  "--budgets", "4e8,8e8,1.6e9", "--cache-dir", tmp_path/"cache", "--output-dir", tmp_path/"out")
     assert "| Compute" in out and "simulated" not in out.lower()
-    runs = [json.loads(f.read_text()) for f in (tmp_path/"out"/"real"/"runs").glob("*.json")]
-    assert len(runs) > 5 and all(r["status"] == "completed" and not r["simulated"] and r["final_loss"] < 5.6 for r in runs)
+    runs = RunStore(tmp_path/"out"/"real").runs().values()
+    assert len(runs) > 5 and all(r.status == "completed" and not r.simulated and r.final_loss < 5.6 for r in runs)
 
 
 def test_prepare_train_one_generate(tmp_path, capsys):

@@ -9,7 +9,7 @@ from flops_fit.feed import Feed
 from flops_fit.planner import plan_sweep
 from flops_fit.result import Result
 from flops_fit.store import RunStore
-from flops_fit.sweep import TrainingRunner, _Stop, device_executor
+from flops_fit.sweep import Stop, TrainingRunner, device_executor
 from flops_fit.trainer import train_trunk
 from models import Net, RECIPE, outcome, xor_data, xor_task
 
@@ -155,14 +155,16 @@ def test_a_checkpoint_that_cannot_be_written_costs_a_warning(plan, undisturbed, 
 
 
 def test_a_trunk_that_cannot_be_claimed_stops_no_other(plan, undisturbed, tmp_path, monkeypatch):
-    first, real = next(iter(plan.trunks)), os.open
-    def full(path, *a, **k):
-        if str(path).endswith(f"{first}.lock"): raise OSError(28, "No space left on device")
-        return real(path, *a, **k)
-    monkeypatch.setattr(os, "open", full)
+    first, real = next(iter(plan.trunks)), os.rename
+    def full(a, b):
+        if f"locks/{first}" in str(b): raise OSError(28, "No space left on device")
+        return real(a, b)
+    monkeypatch.setattr(os, "rename", full)
     runs = TrainingRunner(output_dir=tmp_path/"s", progress=False).run_sweep(plan, xor_task())
-    assert {r.trunk for r in runs if r.status == "failed"} == {first} and all("No space left" in r.error_message for r in runs if r.status == "failed")
-    assert {k: v for k, v in outcome(runs).items() if v[0] == "completed"} == {e.experiment_id: undisturbed[e.experiment_id] for e in plan if e.trunk != first}
+    assert {r.trunk for r in runs if r.status == "skipped"} == {first} # it was never begun
+    assert all("No space left" in r.error_message for r in runs if r.status == "skipped")
+    made = {k: v for k, v in outcome(runs).items() if v[0] == "completed"}
+    assert made == {e.experiment_id: undisturbed[e.experiment_id] for e in plan if e.trunk != first}
 
 
 def test_a_full_disk_is_told_before_anything_is_trained(plan, disk, tmp_path):
@@ -182,9 +184,9 @@ def test_a_stop_from_elsewhere(executor, plan, undisturbed, tmp_path):
 
 def test_one_process_that_is_interrupted_stops_no_other(tmp_path):
     store = RunStore(tmp_path/"s").prepare()
-    mine, other = _Stop(store), _Stop(store)
+    mine, other = Stop(store), Stop(store)
     there = pickle.loads(pickle.dumps(mine))                                   # as a worker has it
     mine.ask()
     assert mine() and there() and not other()
     (tmp_path/"s"/"stop").touch()
-    assert other() and not _Stop(store)()
+    assert other() and not Stop(store)()

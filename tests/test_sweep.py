@@ -27,7 +27,7 @@ def test_branches_equal_separate_runs_with_dropout(plan):
 
 def test_the_trunk_costs_what_it_says(plan):
     es = next(iter(plan.trunks.values()))
-    assert sum(r.actual_flops for r in train_trunk(xor_task(), es, RECIPE)) == pytest.approx(plan._cost(es))
+    assert sum(r.actual_flops for r in train_trunk(xor_task(), es, RECIPE)) == pytest.approx(plan.cost(es))
 
 
 def test_processes_give_the_same_losses(plan, undisturbed, tmp_path):
@@ -101,8 +101,8 @@ def gpus(monkeypatch):
 
 
 def asked(ex):
-    "(GPU, processes on it) of each worker, as they were put in the queue."
-    return [ex._initargs[0].get(timeout=5) for _ in range(ex._max_workers)]
+    "(GPU, processes on it) of each worker."
+    with ex: return [(slot.device, slot.share) for slot in ex.slots]
 
 
 def test_workers_and_gpus(gpus, plan):

@@ -12,7 +12,7 @@ from flops_fit.store import RunStore
 from flops_fit.sweep import TrainingRunner, device_executor
 from flops_fit.trainer import Stopped, train_trunk
 import flops_fit.trunk as trunk_module
-from flops_fit.trunk import Trunk, _autocast, _peak, _settled, astray, compiled
+from flops_fit.trunk import Trunk, astray, autocast_for, compiled, peak_flops, seconds_a_pass, settled
 from models import BUDGETS, Net, RECIPE, SIZES, xor_data, xor_task
 
 
@@ -58,7 +58,7 @@ def test_resuming_keeps_the_part_that_fitted(es, tmp_path):
     calls = iter(range(10_000))
     with pytest.raises(Stopped): train_trunk(task, es, RECIPE, folder=tmp_path/"c", should_stop=lambda: next(calls) > 30)
     t = Trunk(task, es[0], RECIPE, torch.device("cpu"))
-    t.load(tmp_path/"c"/"trunk")
+    t.load(tmp_path/"c"/"trunk.safetensors")
     assert t.micro <= 7
 
 
@@ -177,9 +177,9 @@ def test_every_size_runs_compiled(traces):
 
 @pytest.mark.parametrize("plain, fast, keeps", [(1., .5, True), (1., 2., False), (.001, .0005, False)])
 def test_auto_keeps_what_is_faster(plain, fast, keeps, es, usual, traces, monkeypatch):
-    real, asked = trunk_module._seconds, []
+    real, asked = trunk_module.seconds_a_pass, []
     def seconds(trunk, n): real(trunk, 1); asked.append(n); return plain if trunk.call is trunk.model else fast
-    monkeypatch.setattr(trunk_module, "_seconds", seconds)
+    monkeypatch.setattr(trunk_module, "seconds_a_pass", seconds)
     t = Trunk(xor_task(), es[0], replace(RECIPE, compile="auto"), torch.device("cpu"))
     assert (compiled(t, 500) is not t.model) == keeps and asked == ([10, 3, 10] if plain > .1 else [10])
     asked.clear()
@@ -192,7 +192,7 @@ def test_a_compiler_that_fails_is_done_without(es, usual, monkeypatch):
     def broken(model):
         def call(x): raise RuntimeError("no C++ compiler found\nat all")
         return call
-    monkeypatch.setattr(torch, "compile", broken); monkeypatch.setattr(trunk_module, "_seconds", lambda trunk, n: trunk.gradient(*trunk.feed(0)) and 1.)
+    monkeypatch.setattr(torch, "compile", broken); monkeypatch.setattr(trunk_module, "seconds_a_pass", lambda trunk, n: trunk.gradient(*trunk.feed(0)) and 1.)
     with pytest.warns(UserWarning, match="no C.. compiler found. Training goes on without"): runs = train_trunk(xor_task(), es, replace(RECIPE, compile="auto"))
     assert [r.final_loss for r in runs] == [r.final_loss for r in usual]
     assert {r.status for r in train_trunk(xor_task(), es, replace(RECIPE, compile=True))} == {"failed"} # what was asked for outright is not replaced in silence
@@ -202,11 +202,11 @@ def test_what_a_gpu_can_do_is_asked_of_that_gpu(monkeypatch):
     cuda = torch.device("cuda")
     for major, low in ((7, False), (8, True), (9, True)):                                             # T4 and V100 emulate bfloat16, slowly
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda d: type("P", (), dict(major=major)))
-        assert (_autocast("auto", cuda) is not _autocast("float32", cuda)) == low
+        assert (autocast_for("auto", cuda) is not autocast_for("float32", cuda)) == low
     for name, peak in (("NVIDIA L4", 1.21e14), ("NVIDIA L40S", 3.62e14), ("NVIDIA H100 80GB HBM3", 9.9e14), ("Tesla T4", 6.5e13), ("Quadro 7", None)):
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda d: name)
-        assert _peak(cuda) == peak
-    assert _peak(torch.device("cpu")) is None
+        assert peak_flops(cuda) == peak
+    assert peak_flops(torch.device("cpu")) is None
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="this PyTorch has one switch for TF32")
@@ -215,11 +215,11 @@ def test_whoever_chose_tf32_by_the_newer_switch_is_left_alone(es, usual, monkeyp
     matmul, cuda = torch.backends.cuda.matmul, torch.device("cuda")
     try:
         torch.set_float32_matmul_precision("highest")
-        with _settled(cuda, 10**9, 0): assert torch.get_float32_matmul_precision() == "high" and matmul.fp32_precision == "tf32"
+        with settled(cuda, 10**9, 0): assert torch.get_float32_matmul_precision() == "high" and matmul.fp32_precision == "tf32"
         assert torch.get_float32_matmul_precision() == "highest"
         matmul.fp32_precision = "tf32"
         with pytest.raises(RuntimeError): torch.get_float32_matmul_precision()
-        with _settled(cuda, 10**9, 0): assert matmul.fp32_precision == "tf32"
+        with settled(cuda, 10**9, 0): assert matmul.fp32_precision == "tf32"
         assert matmul.fp32_precision == "tf32"
         assert train_trunk(xor_task(), es[:1], RECIPE)[0].final_loss == usual[0].final_loss
     finally: torch.set_float32_matmul_precision("highest")

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['prepare', 'train_one', 'generate', 'add_commands']
 
-# %% ../../nbs/examples/commands.ipynb #321b4a9a
+# %% ../../nbs/examples/commands.ipynb #a9bae793
 import argparse
 from pathlib import Path
+from .. import options as opt
 
-# %% ../../nbs/examples/commands.ipynb #0dc2a6f2
+# %% ../../nbs/examples/commands.ipynb #6ce70490
 def _dataset(args, split):
     from flops_fit.examples.tinystories import TinyStoriesDataset
     return TinyStoriesDataset(split, args.seq_len, args.cache_dir, args.tokenizer, args.text)
@@ -19,61 +20,94 @@ def prepare(args):
     if args.tokenizer.endswith(".model") and not Path(args.tokenizer).exists():
         from flops_fit.examples.smalllm import train_tokenizer
         batches, _ = _dataset(args, "train")._stories()
-        print(f"tokenizer: {train_tokenizer((s for b in batches for s in b), args.tokenizer, args.vocab_size).name}")
+        stories = (story for batch in batches for story in batch)
+        print(f"tokenizer: {train_tokenizer(stories, args.tokenizer, args.vocab_size).name}")
+
     for split in ("train", "validation"):
         data = _dataset(args, split).prepare_data()
         print(f"{data}, {data.unique_tokens:,} tokens, vocabulary {data.vocab_size:,}")
 
+# %% ../../nbs/examples/commands.ipynb #f170a2d6
+def _report(r):
+    print(f"step {r['step']:>6,}  train {r['train_loss']:.4f}  held out {r['valid_loss']:.4f}  "
+          f"{r['tokens_per_second']:,.0f} tokens/s", flush=True)
+
 def train_one(args):
-    "Train one model, measuring its held-out loss as it goes; interrupted and started again it goes on."
+    "Train one model, measuring its held-out loss as it goes; started again it goes on."
     from flops_fit.examples.gpt import GPTConfig
     from flops_fit.examples.smalllm import train_lm
     from flops_fit.recipe import Recipe
+    opt.usable_device(args.device)
     prepare(args)
-    train, valid = (_dataset(args, s) for s in ("train", "validation"))
-    config = GPTConfig.smalllm(vocab_size=train.vocab_size, d_model=args.width, num_layers=args.layers, num_heads=args.heads, max_seq_len=args.seq_len,
-                               dropout=args.dropout, gradient_checkpointing=args.gradient_checkpointing)
-    def report(r): print(f"step {r['step']:>6,}  train {r['train_loss']:.4f}  held out {r['valid_loss']:.4f}  {r['tokens_per_second']:,.0f} tokens/s", flush=True)
-    print(train_lm(config, train, valid, args.output_dir, args.tokens, args.batch_size, args.micro_batch, args.evals, args.patience,
-                   Recipe(schedule="cosine", precision=args.precision), args.seed, args.device, report))
+    train, valid = (_dataset(args, split) for split in ("train", "validation"))
 
+    config = GPTConfig.smalllm(
+        vocab_size=train.vocab_size, d_model=args.width, num_layers=args.layers,
+        num_heads=args.heads, max_seq_len=args.seq_len, dropout=args.dropout,
+        gradient_checkpointing=args.gradient_checkpointing)
+    print(train_lm(
+        config, train, valid, args.output_dir, args.tokens, args.batch_size, args.micro_batch,
+        args.evals, args.patience, Recipe(schedule="cosine", precision=args.precision),
+        args.seed, args.device, _report))
+
+# %% ../../nbs/examples/commands.ipynb #65382369
 def generate(args):
     "Continue a text with a model that train-one made."
     from flops_fit.examples.generate import generate
     from flops_fit.examples.smalllm import load_lm
+    opt.usable_device(args.device)
     model, tokenizer = load_lm(args.output_dir, device=args.device)
-    print(generate(model, args.prompt, args.max_new_tokens, args.temperature, args.top_k, args.top_p, args.seed, tokenizer, tokenizer and tokenizer.end))
+    print(generate(model, args.prompt, args.max_new_tokens, args.temperature, args.top_k,
+                   args.top_p, args.seed, tokenizer, tokenizer and tokenizer.end))
 
-# %% ../../nbs/examples/commands.ipynb #4a69fa54
+# %% ../../nbs/examples/commands.ipynb #efc7cf8b
+def _text_options(arg):
+    arg("--text", help="a text file or a folder of them (default: TinyStories from the hub)")
+    arg("--tokenizer", default="gpt2",
+        help="a hub name, a folder, bytes, or a .model file, trained where it does not exist")
+    arg("--vocab-size", type=opt.COUNT, default=16384, help="of a tokenizer that is trained")
+    arg("--seq-len", type=opt.COUNT, default=512, help="context, in tokens")
+    arg("--cache-dir", default="~/.cache/flops_fit", help="where tokenized text is kept")
+
+def _model_options(arg):
+    arg("--output-dir", default="lm", help="folder of the model")
+    arg("--device", help="default: a GPU if there is one")
+
+def _training_options(arg):
+    arg("--width", type=opt.COUNT, default=384, help="of the model")
+    arg("--layers", type=opt.COUNT, default=8, help="transformer blocks")
+    arg("--heads", type=opt.COUNT, default=6, help="attention heads")
+    arg("--batch-size", type=opt.COUNT, default=32, help="samples a step")
+    arg("--micro-batch", type=opt.COUNT, help="samples at once; a batch goes through in parts")
+    arg("--evals", type=opt.COUNT, default=20, help="times the held-out loss is measured")
+    arg("--patience", type=opt.COUNT, help="end after this many without a new best")
+    arg("--seed", type=opt.SEED, default=0, help="of weights and data order")
+    arg("--tokens", type=opt.TOKENS, required=True, help="to train on, repeats counted")
+    arg("--dropout", type=opt.SHARE, default=0., help="share dropped")
+    arg("--precision", default="auto", choices=("auto", "float32", "bfloat16"),
+        help="auto: bfloat16 where the hardware has it")
+    arg("--gradient-checkpointing", action="store_true", help="less memory, a third more time")
+
+# %% ../../nbs/examples/commands.ipynb #fd8669af
+_NOT_NEGATIVE = opt.number("a number, 0 or more", low=0)
+
+def _sampling_options(arg):
+    arg("--prompt", default="Once upon a time", help="text to continue")
+    arg("--max-new-tokens", type=opt.COUNT, default=200, help="tokens to add at most")
+    arg("--temperature", type=_NOT_NEGATIVE, default=.8, help="0: always the likeliest token")
+    arg("--top-k", type=opt.COUNT, help="keep this many tokens")
+    arg("--top-p", type=opt.SHARE, default=.95, help="keep the fewest tokens that hold this share")
+    arg("--seed", type=opt.SEED, help="the same seed, the same text")
+
 def add_commands(
     sub, # of `argparse.ArgumentParser.add_subparsers`
 ):
     "Add the three commands; each parses to `args.run`, a function of `args`."
-    for name, fn in dict(prepare=prepare, **{"train-one": train_one}, generate=generate).items():
-        c = sub.add_parser(name, help=fn.__doc__, description=fn.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    def command(name, fn, *groups):
+        c = sub.add_parser(name, help=fn.__doc__, description=fn.__doc__,
+                           formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         c.set_defaults(run=fn)
-        arg = c.add_argument
-        if name != "prepare":
-            arg("--output-dir", default="lm", help="folder of the model")
-            arg("--device", help="default: a GPU if there is one")
-        if name == "generate":
-            arg("--prompt", default="Once upon a time", help="text to continue")
-            arg("--max-new-tokens", type=int, default=200, help="tokens to add at most")
-            arg("--temperature", type=float, default=.8, help="0: always the likeliest token")
-            arg("--top-k", type=int, help="keep this many tokens")
-            arg("--top-p", type=float, default=.95, help="keep the fewest tokens that hold this share")
-            arg("--seed", type=int, help="the same seed, the same text")
-            continue
-        arg("--text", help="a text file or a folder of them (default: TinyStories from the hub)")
-        arg("--tokenizer", default="gpt2", help="a hub name, a folder, bytes, or a .model file, trained where it does not exist")
-        arg("--vocab-size", type=int, default=16384, help="of a tokenizer that is trained")
-        arg("--seq-len", type=int, default=512, help="context, in tokens")
-        arg("--cache-dir", default="~/.cache/flops_fit", help="where tokenized text is kept")
-        if name == "prepare": continue
-        for flag, default, text in (("--width", 384, "of the model"), ("--layers", 8, "transformer blocks"), ("--heads", 6, "attention heads"), ("--batch-size", 32, "samples a step"),
-                                    ("--micro-batch", None, "samples at once; a batch goes through in parts"), ("--evals", 20, "times the held-out loss is measured"),
-                                    ("--patience", None, "end after this many without a new best"), ("--seed", 0, "of weights and data order")): arg(flag, type=int, default=default, help=text)
-        arg("--tokens", type=float, required=True, help="to train on, repeats counted")
-        arg("--dropout", type=float, default=0., help="share dropped")
-        arg("--precision", default="auto", choices=("auto", "float32", "bfloat16"), help="auto: bfloat16 where the hardware has it")
-        arg("--gradient-checkpointing", action="store_true", help="less memory, a third more time")
+        for options in groups: options(c.add_argument)
+    command("prepare", prepare, _text_options)
+    command("train-one", train_one, _model_options, _text_options, _training_options)
+    command("generate", generate, _model_options, _sampling_options)

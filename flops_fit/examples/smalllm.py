@@ -14,10 +14,12 @@ from ..dataset import wrap_dataset
 from ..errors import ContractError, check_callable, check_choice, check_device, check_kind, check_number, check_path, check_text, refuse
 from .gpt import GPT, GPTConfig, gpt_loss_fn
 from .tinystories import _tokenizer_files, load_tokenizer
+from ..files import parse, read_regular
 from ..recipe import Recipe
+from ..experiments import stable_hash
 from ..store import load_checkpoint, save_checkpoint
 from ..evaluate import PeakMemory, evaluate
-from ..trunk import Trunk, compiled, pick_device, _settled
+from ..trunk import Trunk, compiled, pick_device, settled
 
 # %% ../../nbs/examples/smalllm.ipynb #c2d3dfd1
 def _write(file, text):
@@ -49,6 +51,12 @@ def train_tokenizer(
     return file
 
 # %% ../../nbs/examples/smalllm.ipynb #cd7e1561
+def _take_up(folder, model):
+    "Weights into the model; a model that was not trained is never given."
+    if load_checkpoint(folder, model)[0] is None:
+        raise ContractError(str(folder), "the weights of a trained model", "none that can be used",
+                            "train again: the folder's last checkpoint is gone on from")
+
 @dataclass
 class TrainedLM:
     "A trained model and how it got there."
@@ -71,7 +79,7 @@ def _keep_tokenizer(folder, name): # a copy beside the weights, so that the fold
 def _same_run(folder, about): # note what is trained here, or refuse to mix two runs
     file, about = folder/"config.json", json.loads(json.dumps(about))
     if file.exists():
-        before = json.loads(file.read_text())
+        before = parse(read_regular(file), dict)
         differ = [k for k in about if about[k] != before.get(k)]
         if differ:
             raise ContractError("train_lm(folder=)", "a new folder, or one where the same run was begun", f"{folder}, whose run differs in {', '.join(differ)}",
@@ -119,7 +127,8 @@ def train_lm(
     about = dict(config=asdict(config), tokenizer=_keep_tokenizer(folder, getattr(train, "tokenizer_name", None)), data=str(task.train.fingerprint()), num_steps=num_steps,
                  batch_size=batch_size, lr=e.lr, warmup_steps=e.warmup_steps, seed=seed, recipe=recipe.to_dict())
     _same_run(folder, about)
-    with _settled(device, N, seed):
+    e.trunk = stable_hash(about)
+    with settled(device, N, seed):
         t = Trunk(task, e, replace(recipe, micro_batch=micro_batch or recipe.micro_batch), device)
         t.call = compiled(t, num_steps)
         info = t.load(folder/"last")
@@ -142,7 +151,7 @@ def train_lm(
             t.save(folder/"last", history=history, ended=ended)
             _write_history(folder/"history.csv", history)
             if report is not None: report(history[-1])
-        load_checkpoint(folder/"best", t.model, device=device)
+        _take_up(folder/"best", t.model)
     return TrainedLM(t.model.eval(), history, ended, folder)
 
 # %% ../../nbs/examples/smalllm.ipynb #7cf99e9b
@@ -154,9 +163,9 @@ def load_lm(
     "Raises `FileNotFoundError` where there is no such checkpoint."
     folder, device = check_path(folder, "folder"), pick_device(check_device(device))
     check_text(which, "which", "'best' or 'last'")
-    if not (folder/which/"info.json").is_file() or not (folder/"config.json").is_file(): raise FileNotFoundError(f"load_lm: {folder} holds no checkpoint {which!r}; train one there with train_lm")
-    about = json.loads((folder/"config.json").read_text())
+    if not (folder/which/"state.safetensors").exists() or not (folder/"config.json").is_file(): raise FileNotFoundError(f"load_lm: {folder} holds no checkpoint {which!r}; train one there with train_lm")
+    about = parse(read_regular(folder/"config.json"), dict)
     model = GPT(GPTConfig(**about["config"])).to(device)
-    load_checkpoint(folder/which, model, device=device)
+    _take_up(folder/which, model)
     name = about["tokenizer"]
     return model.eval(), name and load_tokenizer(folder/name if (folder/name).exists() else name)
