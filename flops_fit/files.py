@@ -11,7 +11,7 @@ import errno, hashlib, json, os, re, stat, time, uuid, warnings
 from pathlib import Path
 from typing import Annotated
 import msgspec
-from .errors import ContractError
+from .errors import ContractError, check_callable, check_kind, check_path
 
 # %% ../nbs/07b_files.ipynb #3ddda083
 def again(
@@ -75,7 +75,9 @@ def write_atomic(
     stage=beside, # path -> where it is made first
 ):
     "Write a file under a temporary name, flush it to disk and rename it. Gives its path."
-    path = Path(path)
+    path = check_path(path, "path")
+    check_kind(content, "content", (str, bytes), "text or bytes")
+    check_callable(stage, "stage", "a function path -> path")
     make_folder(path.parent)
     data, tmp = content.encode() if isinstance(content, str) else content, stage(path)
 
