@@ -287,7 +287,7 @@ def fuzz(cases, calls, seed=0, seconds=None):
     total, made, found, begun = sum(c.weight for c in cases), Counter(), [], time.monotonic()
     import matplotlib.pyplot as plt
     for case in cases:
-        for i in range(max(2, round(calls*case.weight/total))):
+        for i in range(max(1, round(calls*case.weight/total))):
             if seconds and time.monotonic() - begun > seconds: break
             call, args, changed = generated(case, i, seed)
             made[case.name] += 1
@@ -332,7 +332,7 @@ def main(calls=100_000, only="", seed=0):
     n = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), 8)
     total, begun = sum(c.weight for c in cases), time.monotonic()
     with multiprocessing.get_context("fork").Pool(n, prepare) as pool:
-        jobs = [pool.apply_async(_job, (c.name, max(2, round(calls*c.weight/total)), seed)) for c in sorted(cases, key=lambda c: -c.weight)]
+        jobs = [pool.apply_async(_job, (c.name, max(1, round(calls*c.weight/total)), seed)) for c in sorted(cases, key=lambda c: -c.weight)]
         made, found, took = Counter(), [], {}
         for j in jobs:
             m, f, t = j.get()
