@@ -100,7 +100,7 @@ def _plan_warnings(plan):
 
 # %% ../nbs/08b_planner.ipynb #8df786e4
 def _budgets(compute_budgets):
-    bs = check_numbers(compute_budgets, "compute_budgets", least=SMALLEST, most=LARGEST, expected="a list of positive FLOPs, such as [1e15, 3e15, 1e16]",
+    bs = check_numbers(compute_budgets, "compute_budgets", least=SMALLEST, most=LARGEST, expected="a list of FLOPs, positive numbers such as [1e15, 3e15, 1e16]",
                        fix="pass the FLOPs of one run at each budget")
     return sorted(set(bs.tolist()))
 
