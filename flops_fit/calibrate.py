@@ -81,7 +81,8 @@ class Calibration:
     def plot(self, axes=None):
         "Loss against rate for each size, and the best rates with the line that is carried on. Gives the two Axes."
         import matplotlib.pyplot as plt
-        if axes is not None and (np.shape(axes) != (2,) or not all(isinstance(a, plt.Axes) for a in axes)): refuse("axes", "two matplotlib Axes, or None for new ones", axes)
+        if axes is not None and (np.shape(axes) != (2,) or not all(isinstance(a, plt.Axes) for a in axes)):
+            refuse("axes", "two matplotlib Axes, or None for new ones", axes)
         if axes is None: _, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
         for b in self.best:
             rows = sorted((r["lr"], r["loss"]) for r in self.tried if r["size"] == b["size"] and r["loss"] is not None)
@@ -146,7 +147,9 @@ def calibrate(
 )->Calibration:
     "Search for the learning rate at up to three small sizes. Raises `ContractError` where no small run can be planned, `RuntimeError` where none completed."
     check_kind(task, "task", Task, "a Task, as make_task gives it")
-    if task.train is None: raise ContractError("task", "a Task with data to train on", "none", "pass make_task(..., dataset=, loss_fn=)")
+    if task.train is None:
+        raise ContractError("task", "a Task with data to train on", "none",
+                            "pass make_task(..., dataset=, loss_fn=)")
     asked, budget, folder = check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe(lr="calibrate"), _budgets(compute_budgets)[0], check_path(output_dir, "output_dir")
     factors, flops = check_numbers(factors, "factors", least=1e-6, most=1e6, fix="use (.25, .5, 1, 2, 4)").tolist(), _flops(flops)
     rule = replace(asked, lr=None)
@@ -200,7 +203,8 @@ class RateCheck:
     def plot(self, ax=None):
         "Loss over the best of its size, against the rate over the planned rate."
         import matplotlib.pyplot as plt
-        if ax is not None and not isinstance(ax, plt.Axes): refuse("ax", "matplotlib Axes, or None for new ones", ax)
+        if ax is not None and not isinstance(ax, plt.Axes):
+            refuse("ax", "matplotlib Axes, or None for new ones", ax)
         ax = ax or plt.subplots(figsize=(5, 3), layout="constrained")[1]
         for n in sorted({r["num_params"] for r in self.tried}):
             rows = sorted((r["lr"]/r["planned_lr"], r["loss"]) for r in self.tried if r["num_params"] == n and r["loss"] is not None)

@@ -28,11 +28,14 @@ def _shapes_only():
             return func(*args, **(kwargs or {}))
     return Skip()
 
-def _size_param(name): return check_text(name, "model_size_param", "the name of an argument", fix="pass its name, such as 'd_model'")
+def _size_param(name): return check_text(name, "model_size_param", "the name of an argument",
+                                         fix="pass its name, such as 'd_model'")
 
 def _kwargs(model_kwargs):
     "The model's other arguments: a dict by name"
-    for name in check_kind(model_kwargs, "model_kwargs", dict, "a dict of arguments", optional=True) or {}: check_text(name, "model_kwargs", "names of arguments")
+    for name in check_kind(model_kwargs, "model_kwargs", dict, "a dict of arguments",
+                           optional=True) or {}:
+        check_text(name, "model_kwargs", "names of arguments")
     return dict(model_kwargs or {})
 
 def create_model(
@@ -69,7 +72,8 @@ def create_model(
     return model
 
 def _uncounted(model):
-    raise ContractError(f"{type(model).__name__}.num_params", "a method that returns the number of parameters as an int", "no such method",
+    raise ContractError(f"{type(model).__name__}.num_params",
+                        "a method that returns the number of parameters as an int", "no such method",
                         "add `def num_params(self): return sum(p.numel() for p in self.parameters())`")
 
 def model_num_params(
@@ -77,7 +81,8 @@ def model_num_params(
 )->int: # N, as the model itself counts it
     "The model's own count of its parameters, checked to be a positive int no larger than what the module holds."
     import torch
-    check_kind(model, "model", torch.nn.Module, "an nn.Module with num_params()", fix="pass the built model")
+    check_kind(model, "model", torch.nn.Module, "an nn.Module with num_params()",
+               fix="pass the built model")
     if not callable(getattr(model, "num_params", None)): _uncounted(model)
     n, held, name = model.num_params(), sum(p.numel() for p in model.parameters()), type(model).__name__
     if isinstance(n, bool) or not isinstance(n, int) or n <= 0:
@@ -90,7 +95,8 @@ def model_num_params(
 # %% ../nbs/00b_contract.ipynb #cfc3ba62
 def _each_size(sizes):
     "Sizes as plain numbers, ascending"
-    check_numbers(sorted(sizes) if isinstance(sizes, (set, range)) else sizes, "sizes", above=0, most=2**62, fix="pass values of the size parameter")
+    check_numbers(sorted(sizes) if isinstance(sizes, (set, range)) else sizes, "sizes", above=0,
+                  most=2**62, fix="pass values of the size parameter")
     return sorted(plain(s) for s in sizes)
 
 def create_models_at_sizes(
@@ -112,9 +118,11 @@ def validate_model_contract(
 )->dict: # {size: num_params}
     "Check that the family can be built, counts its parameters and grows with its size; returns the counts. Raises `ContractError`."
     sizes, model_kwargs = _each_size(sizes), _kwargs(model_kwargs)
-    check_callable(model_cls, "model_cls", "a class or factory that returns an nn.Module", fix="pass the class itself or a function of the size, not a built model")
+    check_callable(model_cls, "model_cls", "a class or factory that returns an nn.Module",
+                   fix="pass the class itself or a function of the size, not a built model")
     if _size_param(model_size_param) in model_kwargs:
-        raise ContractError("model_kwargs", f"no {model_size_param!r}: the planner sets it", f"{model_size_param}={shown(model_kwargs[model_size_param])}", "leave it out of model_kwargs")
+        raise ContractError("model_kwargs", f"no {model_size_param!r}: the planner sets it",
+                            f"{model_size_param}={shown(model_kwargs[model_size_param])}", "leave it out of model_kwargs")
     _check_signature(model_cls, model_size_param)
     counts = {s: model_num_params(m) for s, m in create_models_at_sizes(model_cls, model_size_param, sizes, model_kwargs).items()}
     for (s0, n0), (s1, n1) in zip(list(counts.items()), list(counts.items())[1:]):
@@ -142,7 +150,8 @@ def validate_loss_fn(
     if not callable(loss_fn): raise ContractError("loss_fn", "a function of (outputs, targets)", f"{type(loss_fn).__name__}", "pass the function itself")
     check_kind(model, "model", torch.nn.Module, "an nn.Module", fix="pass the built model")
     if not isinstance(batch, (tuple, list)) or len(batch) != 2 or not all(torch.is_tensor(t) for t in batch):
-        raise ContractError("batch", "a pair of tensors: inputs and targets", shown(batch), "pass source.batch(torch.arange(2))")
+        raise ContractError("batch", "a pair of tensors: inputs and targets", shown(batch),
+                            "pass source.batch(torch.arange(2))")
     name, (x, y) = _name(loss_fn), batch
     try: outputs = model(x)
     except Exception as e:
@@ -154,8 +163,12 @@ def validate_loss_fn(
                             f"{type(e).__name__}: {e}", "unpack what the model returns, for example `logits, _ = outputs`") from e
     if not torch.is_tensor(loss) or loss.numel() != 1:
         raise ContractError(f"loss_fn {name}", "a scalar tensor", f"a tensor of shape {tuple(loss.shape)}" if torch.is_tensor(loss) else type(loss).__name__, "average over the batch, for example with .mean()")
-    if loss.is_meta: raise ContractError(f"loss_fn {name}", "a loss with a value", "a tensor on the meta device", "pass a model and a batch with values")
-    if loss.is_complex(): raise ContractError(f"loss_fn {name}", "a real loss", "a complex one", "take its absolute value")
+    if loss.is_meta:
+        raise ContractError(f"loss_fn {name}", "a loss with a value", "a tensor on the meta device",
+                            "pass a model and a batch with values")
+    if loss.is_complex():
+        raise ContractError(f"loss_fn {name}", "a real loss", "a complex one",
+                            "take its absolute value")
     if not math.isfinite(float(loss.detach())): raise ContractError(f"loss_fn {name}", "a finite loss on the first batch", float(loss.detach()), "look for log(0), a division by zero or targets out of range")
     if not loss.requires_grad: raise ContractError(f"loss_fn {name}", "a loss with a gradient", "a constant", "do not detach it or compute it under no_grad")
     grads = torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad], allow_unused=True)
@@ -176,11 +189,14 @@ class Task:
     metrics: dict = field(default_factory=dict) # other held-out measures: name -> function of (outputs, targets)
 
     def __post_init__(self):
-        check_callable(self.model_cls, "model_cls", "a class or factory that returns an nn.Module", fix="pass the class itself or a function of the size, not a built model")
+        check_callable(self.model_cls, "model_cls", "a class or factory that returns an nn.Module",
+                       fix="pass the class itself or a function of the size, not a built model")
         self.model_kwargs = _kwargs(self.model_kwargs)
         check_kind(self.metrics, "metrics", dict, "a dict of functions by name", optional=True)
         check_callable(self.loss_fn, "loss_fn", "a function of (outputs, targets)", optional=True)
-        for what in ("train", "held_out"): check_kind(getattr(self, what), what, DataSource, "a DataSource, as wrap_dataset gives it", optional=True)
+        for what in ("train", "held_out"):
+            check_kind(getattr(self, what), what, DataSource,
+                       "a DataSource, as wrap_dataset gives it", optional=True)
 
     def build(self, size, device=None): return create_model(self.model_cls, self.model_size_param, size, self.model_kwargs, device)
 
@@ -211,10 +227,12 @@ def make_task(
         raise ContractError("loss_fn", "a function of (outputs, targets), since there is data to train on", "None", "pass loss_fn=, for example torch.nn.functional.cross_entropy")
     for name, fn in (metrics or {}).items():
         if not callable(fn) or not isinstance(name, str) or name in ("", "loss"):
-            raise ContractError("metrics", "names other than 'loss', each with a function of (outputs, targets)", f"{shown(name)}: {type(fn).__name__}", "pass for example metrics={'accuracy': accuracy}")
+            raise ContractError("metrics",
+                                "names other than 'loss', each with a function of (outputs, targets)", f"{shown(name)}: {type(fn).__name__}", "pass for example metrics={'accuracy': accuracy}")
     held = None
     if train is not None: train, held = hold_out(train, eval_tokens) if eval_dataset is None else (train, validate_dataset(eval_dataset))
-    return Task(model_cls, model_size_param, _kwargs(model_kwargs), train, held, loss_fn, dict(metrics or {}))
+    return Task(model_cls, model_size_param, _kwargs(model_kwargs), train, held, loss_fn,
+                dict(metrics or {}))
 
 def check_task(
     task:Task, # with data and a loss
@@ -225,7 +243,9 @@ def check_task(
     import torch, itertools
     batch_size = check_number(batch_size, "batch_size", least=1, whole=True)
     s = check_kind(task, "task", Task, "a Task, as make_task gives it").train
-    if s is None: raise ContractError("task", "a Task with data to train on", "none", "pass make_task(..., dataset=)")
+    if s is None:
+        raise ContractError("task", "a Task with data to train on", "none",
+                            "pass make_task(..., dataset=)")
     if s.num_samples is not None and s.num_samples < batch_size:
         raise ContractError(f"dataset ({s.name})", f"at least one batch of {batch_size} samples", f"{s.num_samples}", "add data, or lower Recipe(batch_size=...)")
     if s.num_samples is not None: batch = s.batch(torch.arange(min(2, s.num_samples)))

@@ -59,7 +59,9 @@ def find_optimal(
     if real: task = make_task(model_cls, model_size_param, model_kwargs, dataset, loss_fn, eval_dataset, recipe.eval_tokens, metrics)
     else:
         task = Task(model_cls, model_size_param, dict(model_kwargs or {}))
-        if mode == "local" and dataset is not None: task = make_task(model_cls, model_size_param, model_kwargs, dataset, _no_loss if loss_fn is None else loss_fn, eval_dataset, recipe.eval_tokens)
+        if mode == "local" and dataset is not None:
+            task = make_task(model_cls, model_size_param, model_kwargs, dataset,
+                             _no_loss if loss_fn is None else loss_fn, eval_dataset, recipe.eval_tokens)
         elif hasattr(dataset, "tokens_per_sample"): plan_kwargs.setdefault("tokens_per_sample", dataset.tokens_per_sample) # simulated: the data stays untouched
     rule = replace(recipe, lr=None) if recipe.lr == "calibrate" else recipe
     plan = plan_sweep(task, compute_budgets=compute_budgets, recipe=rule, **plan_kwargs)

@@ -50,7 +50,8 @@ class DataSource:
 
     def __post_init__(self):
         check_number(self.tokens_per_sample, "DataSource(tokens_per_sample=)", least=1, whole=True)
-        check_number(self.num_samples, "DataSource(num_samples=)", least=0, whole=True, optional=True)
+        check_number(self.num_samples, "DataSource(num_samples=)", least=0, whole=True,
+                     optional=True)
         check_number(self.skip, "DataSource(skip=)", least=0, whole=True)
         check_kind(self.name, "DataSource(name=)", str, "a text")
 
@@ -126,12 +127,15 @@ def wrap_dataset(
     import torch
     from torch.utils.data import DataLoader, IterableDataset
     if isinstance(dataset, DataSource): return dataset
-    tokens_per_sample = check_number(tokens_per_sample, "tokens_per_sample", least=1, most=2**40, whole=True, optional=True, fix="leave it out")
+    tokens_per_sample = check_number(tokens_per_sample, "tokens_per_sample", least=1, most=2**40,
+                                     whole=True, optional=True, fix="leave it out")
     name, ds = _name(dataset), dataset
     if isinstance(ds, DataLoader) and not isinstance(ds.dataset, IterableDataset) and hasattr(ds.dataset, "__len__") and ds.collate_fn is torch.utils.data.default_collate:
         ds = ds.dataset
     if isinstance(ds, (tuple, list)) and len(ds) == 2 and all(torch.is_tensor(t) for t in ds):
-        if not ds[0].ndim or not ds[1].ndim: raise ContractError("dataset", "two tensors with a dimension for the samples", "a single number", "stack the samples")
+        if not ds[0].ndim or not ds[1].ndim:
+            raise ContractError("dataset", "two tensors with a dimension for the samples",
+                                "a single number", "stack the samples")
         if len(ds[0]) != len(ds[1]):
             raise ContractError("dataset", "two tensors of one length", f"{len(ds[0])} inputs and {len(ds[1])} targets", "pair them sample by sample")
         ds, name = _Pair(*ds), "pair of tensors"
@@ -142,7 +146,8 @@ def wrap_dataset(
                             "wrap it in a torch.utils.data.Dataset")
     try: n = len(ds) if sized else None
     except Exception as e:
-        raise ContractError(f"dataset ({name})", "a length", f"{type(e).__name__}: {e}", "make len(dataset) work, or pass an IterableDataset") from e
+        raise ContractError(f"dataset ({name})", "a length", f"{type(e).__name__}: {e}",
+                            "make len(dataset) work, or pass an IterableDataset") from e
     if n == 0: raise ContractError(f"dataset ({name})", "at least one sample", "none", "check the path, split and filters it was made with")
     try: first = ds[0] if sized else next(_samples(ds), None)
     except ContractError: raise
@@ -152,10 +157,15 @@ def wrap_dataset(
     try: x, y = map(torch.as_tensor, split_sample(_as_tensors(first)))
     except ContractError: raise
     except Exception as e:
-        raise ContractError(f"dataset ({name})", "samples of numbers, which make tensors", f"{shown(first)}: {type(e).__name__}", "convert them to tensors in the dataset") from e
-    if x.is_meta or y.is_meta: raise ContractError(f"dataset ({name})", "samples with values", "tensors on the meta device", "build the data on a device that holds values")
+        raise ContractError(f"dataset ({name})", "samples of numbers, which make tensors",
+                            f"{shown(first)}: {type(e).__name__}", "convert them to tensors in the dataset") from e
+    if x.is_meta or y.is_meta:
+        raise ContractError(f"dataset ({name})", "samples with values",
+                            "tensors on the meta device", "build the data on a device that holds values")
     own = getattr(dataset, "tokens_per_sample", None) or getattr(ds, "tokens_per_sample", None)
-    if tokens_per_sample is None and own is not None: tokens_per_sample = check_number(own, f"{name}.tokens_per_sample", least=1, most=2**40, whole=True)
+    if tokens_per_sample is None and own is not None:
+        tokens_per_sample = check_number(own, f"{name}.tokens_per_sample", least=1, most=2**40,
+                                         whole=True)
     return DataSource(ds, tokens_per_sample or _tokens_of(x), n, name=name)
 
 def validate_dataset(
@@ -180,7 +190,8 @@ def validate_dataset(
 def _stack(tensors, name):
     import torch
     if len(shapes := {tuple(t.shape) for t in tensors}) > 1:
-        raise ContractError(f"dataset ({name})", "samples of one shape that stack into a batch", f"shapes {' and '.join(map(str, sorted(shapes)[:2]))}", "pad or crop the samples to one shape")
+        raise ContractError(f"dataset ({name})", "samples of one shape that stack into a batch",
+                            f"shapes {' and '.join(map(str, sorted(shapes)[:2]))}", "pad or crop the samples to one shape")
     return torch.stack(tensors)
 
 def hold_out(

@@ -60,9 +60,11 @@ def measure(
     import torch, itertools
     check_kind(model, "model", torch.nn.Module, "an nn.Module", fix="pass the built model")
     check_kind(source, "source", DataSource, "a DataSource", fix="pass wrap_dataset(data)")
-    for name, fn in check_kind(fns, "fns", dict, "a dict of functions by name").items(): check_callable(fn, f"fns[{name!r}]", "a function of (outputs, targets)")
+    for name, fn in check_kind(fns, "fns", dict, "a dict of functions by name").items():
+        check_callable(fn, f"fns[{name!r}]", "a function of (outputs, targets)")
     num_tokens, device = check_number(num_tokens, "num_tokens", above=0, most=1e12), check_device(device, optional=False)
-    check_callable(autocast, "autocast", "a function that gives a context, such as contextlib.nullcontext")
+    check_callable(autocast, "autocast",
+                   "a function that gives a context, such as contextlib.nullcontext")
     if not fns: return {}
     _opened(autocast)
     want = max(1, math.ceil(num_tokens/source.tokens_per_sample))
@@ -99,8 +101,11 @@ def measure(
 def _opened(autocast):
     "Does it give a context?"
     try: context = autocast()
-    except Exception as e: raise ContractError("autocast", "a function without arguments that gives a context", f"{type(e).__name__}: {e}", "use contextlib.nullcontext") from e
-    if not hasattr(context, "__enter__"): raise ContractError("autocast", "a function that gives a context", type(context).__name__, "use contextlib.nullcontext")
+    except Exception as e: raise ContractError("autocast",
+                                               "a function without arguments that gives a context", f"{type(e).__name__}: {e}", "use contextlib.nullcontext") from e
+    if not hasattr(context, "__enter__"):
+        raise ContractError("autocast", "a function that gives a context", type(context).__name__,
+                            "use contextlib.nullcontext")
 
 def _measured(name, fn, outputs, targets):
     "What a user's function says of a batch"
@@ -108,7 +113,8 @@ def _measured(name, fn, outputs, targets):
     try: return torch.as_tensor(fn(outputs, targets)).detach().float()
     except Exception as e:
         if is_out_of_memory(e): raise # the caller makes the parts smaller
-        raise ContractError(f"{name!r}", "a function of (outputs, targets) that gives a mean over a batch", f"{type(e).__name__}: {e}", "try it on one batch") from e
+        raise ContractError(f"{name!r}",
+                            "a function of (outputs, targets) that gives a mean over a batch", f"{type(e).__name__}: {e}", "try it on one batch") from e
 
 def _values(model, x, y, fns, part, device, autocast):
     "Means over one block, through the model in parts."

@@ -240,7 +240,8 @@ def estimate(self:SweepPlan,
     fixed cost of each step."""
     check_choice(device, "device", [*DEVICES], fix="name the nearest of them")
     num_devices = check_number(num_devices, "num_devices", least=1, most=10**6, whole=True)
-    price_per_hour = check_number(price_per_hour, "price_per_hour", least=0, most=1e9, optional=True)
+    price_per_hour = check_number(price_per_hour, "price_per_hour", least=0, most=1e9,
+                                  optional=True)
     if not self.experiments: raise ContractError("plan", "one run or more", "none", "plan again")
     rate, per_step = DEVICES[device]
     times = [self.cost(es)/rate + sum(own_steps(es, self.recipe))*per_step

@@ -29,7 +29,8 @@ class ResultExplorer(Explorer):
     def __init__(self,
         analysis, # a `ScalingAnalysis` with a law
     ):
-        self.analysis = check_kind(analysis, "analysis", ScalingAnalysis, "a ScalingAnalysis", error=FitError)
+        self.analysis = check_kind(analysis, "analysis", ScalingAnalysis, "a ScalingAnalysis",
+                                   error=FitError)
         self.law = analysis._need_law()
         self.z = np.random.default_rng(0).standard_normal((self.draws, self.law.root.shape[1] + 3))*self.law._quantile(.95)/1.96
         top, low = np.log10(analysis.max_compute), np.floor(np.log10(analysis.runs.flops.min()))
@@ -133,7 +134,8 @@ class AnalysisExplorer(Explorer):
     def __init__(self,
         analysis, # a `ScalingAnalysis`
     ):
-        self.analysis = a = check_kind(analysis, "analysis", ScalingAnalysis, "a ScalingAnalysis", error=FitError)
+        self.analysis = a = check_kind(analysis, "analysis", ScalingAnalysis, "a ScalingAnalysis",
+                                       error=FitError)
         self.runs = r = a.runs.reset_index(drop=True)
         self.budgeted = "compute_budget" in r and r.compute_budget.notna().any()
         if len(r) <= 120: self.units, names = np.arange(len(r)), [f"C {flop(float(f'{x.flops:.2g}'))}, N {human(x.num_params)}, loss {x.loss:.3f}" for x in r.itertuples()]

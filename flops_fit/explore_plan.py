@@ -26,7 +26,8 @@ class PlanExplorer(Explorer):
     ):
         check_kind(plan, "plan", SweepPlan, "a SweepPlan", fix="pass what plan_sweep gives")
         check_kind(task, "task", Task, "a Task, as make_task gives it", optional=True)
-        if not plan.experiments: raise ContractError("plan", "a plan with runs", "none", "plan again")
+        if not plan.experiments:
+            raise ContractError("plan", "a plan with runs", "none", "plan again")
         self.start, self.counts, self.chosen = plan, dict(plan.counts), None
         self.task, self.family = task, None if task is None else _Family(task.model_cls, task.model_size_param, task.model_kwargs)
         e, C, ratio = plan.experiments[0], plan.compute_budgets, np.log10([e.tokens_per_param for e in plan.experiments])

@@ -126,13 +126,18 @@ class Ticks(W.VBox):
 # %% ../nbs/14_explorer.ipynb #aad5701d
 def _held(control, name, value):
     "`value` as the control could hold it, in a wider range than it can be moved in"
-    if isinstance(control, W.Dropdown): return check_choice(value, name, [o[1] if isinstance(o, tuple) else o for o in control.options])
-    if isinstance(control, W.FloatLogSlider): return check_number(value, name, least=SMALLEST, most=LARGEST)
-    if isinstance(control, W.IntSlider): return check_number(value, name, least=control.min, most=1000, whole=True)
+    if isinstance(control, W.Dropdown):
+        return check_choice(value, name,
+                            [o[1] if isinstance(o, tuple) else o for o in control.options])
+    if isinstance(control, W.FloatLogSlider):
+        return check_number(value, name, least=SMALLEST, most=LARGEST)
+    if isinstance(control, W.IntSlider):
+        return check_number(value, name, least=control.min, most=1000, whole=True)
     if isinstance(control, W.FloatRangeSlider):
         low, high = check_numbers(value, name, least=-12, most=12, n=2).tolist()
         return low, check_number(high, name, above=low, expected=f"a range that ends above {low:g}")
-    if isinstance(control, Ticks): return tuple(int(check_number(v, name, least=0, whole=True)) for v in check_numbers(value, name, fewest=0))
+    if isinstance(control, Ticks):
+        return tuple(int(check_number(v, name, least=0, whole=True)) for v in check_numbers(value, name, fewest=0))
     return check_number(value, name, least=-1, most=LARGEST)
 
 class Explorer:
@@ -150,7 +155,8 @@ class Explorer:
     def values(self, **values):
         "The controls' values, with `values` in their place. Raises `ValueError` for a name that no control has."
         if unknown := set(values) - set(self.controls): raise ValueError(f"{sorted(unknown)}: not a control of {type(self).__name__}, which has {list(self.controls)}.")
-        return {k: _held(c, k, values[k]) if k in values else c.value for k, c in self.controls.items()}
+        return {k: _held(c, k, values[k]) if k in values else c.value for k,
+                c in self.controls.items()}
 
     def figure(self,
         **values, # of controls; the others stay as they are

@@ -24,7 +24,8 @@ def count_params(
 
 # %% ../nbs/01_flops.ipynb #8c204e7d
 def _positive(name, value):
-    return check_number(value, name, least=SMALLEST, most=LARGEST, expected="a positive finite number", fix=f"pass {name} > 0")
+    return check_number(value, name, least=SMALLEST, most=LARGEST,
+                        expected="a positive finite number", fix=f"pass {name} > 0")
 
 def training_flops(
     num_params:float, # N
@@ -63,7 +64,9 @@ def exact_flops(
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
-    if not hasattr(task, "train") or not hasattr(task, "build"): refuse("task", "a Task with a model family, data and a loss", task, "pass what make_task gives")
+    if not hasattr(task, "train") or not hasattr(task, "build"):
+        refuse("task", "a Task with a model family, data and a loss", task,
+               "pass what make_task gives")
     flops_per_param_per_token = _positive("flops_per_param_per_token", flops_per_param_per_token)
     batch_size = check_number(batch_size, "batch_size", least=1, most=2**20, whole=True)
     if task.train is None: raise ContractError("dataset", "data to take a batch's shapes from", "None", "pass dataset=, or plan with flops=6")

@@ -23,9 +23,12 @@ def guess_optimum(
     tokens_per_param:float=None, # D/N at the optimum, if known
 )->float: # N
     "First guess of the optimal N at a budget: Besiroglu et al. (2404.10102) table 1 in Hoffmann et al. (2203.15556) equation 4, or C/k = N²·(D/N)."
-    compute_budget = check_number(compute_budget, "compute_budget", least=SMALLEST, most=LARGEST, fix="pass the FLOPs of one run, such as 1e16")
-    flops_per_param_per_token = check_number(flops_per_param_per_token, "flops_per_param_per_token", least=SMALLEST, most=1e12, fix="use 6")
-    tokens_per_param = check_number(tokens_per_param, "tokens_per_param", least=SMALLEST, most=1e12, optional=True, fix="leave it out to use Chinchilla's law")
+    compute_budget = check_number(compute_budget, "compute_budget", least=SMALLEST, most=LARGEST,
+                                  fix="pass the FLOPs of one run, such as 1e16")
+    flops_per_param_per_token = check_number(flops_per_param_per_token, "flops_per_param_per_token",
+                                             least=SMALLEST, most=1e12, fix="use 6")
+    tokens_per_param = check_number(tokens_per_param, "tokens_per_param", least=SMALLEST, most=1e12,
+                                    optional=True, fix="leave it out to use Chinchilla's law")
     if tokens_per_param: return math.sqrt(compute_budget/flops_per_param_per_token/tokens_per_param)
     log_n, _, _ = CHINCHILLA.best_on_budget(CHINCHILLA.work(_EPOCH)[None], [math.log(compute_budget)], k=flops_per_param_per_token)
     return math.exp(float(log_n[0, 0]))
@@ -100,7 +103,8 @@ def _plan_warnings(plan):
 
 # %% ../nbs/08b_planner.ipynb #8df786e4
 def _budgets(compute_budgets):
-    bs = check_numbers(compute_budgets, "compute_budgets", least=SMALLEST, most=LARGEST, expected="a list of FLOPs, positive numbers such as [1e15, 3e15, 1e16]",
+    bs = check_numbers(compute_budgets, "compute_budgets", least=SMALLEST, most=LARGEST,
+                       expected="a list of FLOPs, positive numbers such as [1e15, 3e15, 1e16]",
                        fix="pass the FLOPs of one run at each budget")
     return sorted(set(bs.tolist()))
 
@@ -108,13 +112,15 @@ def _sizes(sizes, what="sizes"):
     "Values of the size parameter as plain numbers, or None"
     if sizes is None: return None
     if isinstance(sizes, (set, range)): sizes = sorted(sizes)
-    check_numbers(sizes, what, above=0, most=2**62, fix="pass values of the size parameter, or leave it out")
+    check_numbers(sizes, what, above=0, most=2**62,
+                  fix="pass values of the size parameter, or leave it out")
     return {plain(s) for s in sizes}
 
 def _flops(flops):
     "k of C = k·N·D, or 'exact'"
     if isinstance(flops, str) and flops == "exact": return flops
-    return check_number(flops, "flops", least=SMALLEST, most=1e12, expected="a number k for C = k·N·D, or 'exact'", fix="use flops=6")
+    return check_number(flops, "flops", least=SMALLEST, most=1e12,
+                        expected="a number k for C = k·N·D, or 'exact'", fix="use flops=6")
 
 def plan_sweep(
     model_cls, # class or factory of the model family
@@ -139,16 +145,20 @@ def plan_sweep(
     recipe = check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe()
     num_sizes = check_number(num_sizes, "num_sizes", least=2, most=100, whole=True, fix="use 7")
     span = check_number(span, "span", above=1, most=1e6, fix="use 6")
-    whole = lambda v, what: check_number(v, what, least=1, most=2**40, whole=True, optional=True, fix="leave it out")
+    whole = lambda v, what: check_number(v, what, least=1, most=2**40, whole=True, optional=True,
+                                         fix="leave it out")
     size_multiple, tokens_per_sample = whole(size_multiple, "size_multiple"), whole(tokens_per_sample, "tokens_per_sample")
     seeds = [int(check_number(s, "seeds", least=0, whole=True, fix="pass seeds=(0,)")) for s in check_numbers(seeds, "seeds", least=0, most=2**63 - 1, fix="pass seeds=(0,)")]
     check_kind(model_kwargs, "model_kwargs", dict, "a dict of arguments", optional=True)
     task = model_cls if isinstance(model_cls, Task) else dataset if isinstance(dataset, Task) else Task(model_cls, model_size_param, model_kwargs or {})
-    if dataset is not None and not isinstance(dataset, Task): task = make_task(task.model_cls, task.model_size_param, task.model_kwargs, dataset, (lambda o, t: o) if loss_fn is None else loss_fn, eval_tokens=recipe.eval_tokens)
+    if dataset is not None and not isinstance(dataset, Task):
+        task = make_task(task.model_cls, task.model_size_param, task.model_kwargs, dataset,
+                         (lambda o, t: o) if loss_fn is None else loss_fn, eval_tokens=recipe.eval_tokens)
     k = 6. if flops == "exact" else float(flops)
     family = _Family(task.model_cls, task.model_size_param, task.model_kwargs)
     guesses = {c: guess_optimum(c, k, tokens_per_param) for c in budgets}
-    if isinstance(sizes, dict): at = {check_number(c, "sizes: a budget", least=SMALLEST, most=LARGEST): _sizes(v, f"sizes[{shown(c)}]") or set() for c, v in sizes.items()}
+    if isinstance(sizes, dict):
+        at = {check_number(c, "sizes: a budget", least=SMALLEST, most=LARGEST): _sizes(v, f"sizes[{shown(c)}]") or set() for c, v in sizes.items()}
     else: at = None if sizes is None else dict.fromkeys(budgets, _sizes(sizes))
     if at is not None and set(at) != set(budgets): raise ContractError("sizes", f"sizes for each budget: {', '.join(f'{c:.3g}' for c in budgets)}", f"{', '.join(f'{c:.3g}' for c in at)}", "give the same budgets in both")
     if at is not None: ladder = _given(set().union(*at.values()), task)
@@ -230,7 +240,8 @@ def plan_optimum(
     "Plan runs at a budget, of the sizes whose N is nearest to `targets`."
     check_kind(task, "task", Task, "a Task, as make_task gives it")
     compute_budget, flops = check_number(compute_budget, "compute_budget", least=SMALLEST, most=LARGEST, fix="pass the FLOPs of one run, such as 1e16"), _flops(flops)
-    targets = check_numbers(targets, "targets", least=SMALLEST, most=LARGEST, fix="pass numbers of parameters").tolist()
+    targets = check_numbers(targets, "targets", least=SMALLEST, most=LARGEST,
+                            fix="pass numbers of parameters").tolist()
     family = _Family(task.model_cls, task.model_size_param, task.model_kwargs)
     known = family.reach(min(targets), max(targets))
     sizes = list(dict.fromkeys(s for s in (family.size_for(n, known) for n in targets) if s))

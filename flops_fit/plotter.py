@@ -19,7 +19,9 @@ _N, _D, _LAW = "#0072B2", "#D55E00", "#222222"     # blue and vermilion of Okabe
 def _axes(ax, size=(6.4, 4.2)):
     from matplotlib.axes import Axes
     if isinstance(ax, Axes): return ax
-    if ax is not None: refuse("ax", "matplotlib Axes, or None for new ones", ax, "pass what plt.subplots() gives", FitError)
+    if ax is not None:
+        refuse("ax", "matplotlib Axes, or None for new ones", ax, "pass what plt.subplots() gives",
+               FitError)
     import matplotlib.pyplot as plt
     return plt.subplots(figsize=size, layout="constrained")[1]
 
@@ -51,10 +53,12 @@ def _finish(ax, analysis, title, x, y, legend="best"):
 
 def _analysed(analysis):
     if isinstance(analysis, ScalingAnalysis): return analysis
-    refuse("analysis", "a ScalingAnalysis", analysis, "pass ScalingLawAnalyzer(runs).analyze(), or result.analysis", FitError)
+    refuse("analysis", "a ScalingAnalysis", analysis,
+           "pass ScalingLawAnalyzer(runs).analyze(), or result.analysis", FitError)
 
 def _law(analysis):
-    if _analysed(analysis).law is None: raise FitError(f"analysis: expected a fitted law to draw, there is none: {len(analysis.runs)} runs are completed and 6 are needed.")
+    if _analysed(analysis).law is None:
+        raise FitError(f"analysis: expected a fitted law to draw, there is none: {len(analysis.runs)} runs are completed and 6 are needed.")
     return analysis.law
 
 # %% ../nbs/12_plotter.ipynb #da6891b0
@@ -106,7 +110,8 @@ def _parabola(analysis, budget, size):
 def _against_compute(analysis, ax, C, title, y, legend, log=True):
     "Axes, and the optimum from the smallest run to 100 times the largest, or to C; once drawn on, they are labelled"
     law, top = _law(analysis), analysis.max_compute
-    C = check_number(C, "C", above=0, most=LARGEST, optional=True, expected="a positive number of FLOPs, or None", error=FitError)
+    C = check_number(C, "C", above=0, most=LARGEST, optional=True,
+                     expected="a positive number of FLOPs, or None", error=FitError)
     ax = _axes(ax)
     grid = np.geomspace(analysis.runs.flops.min(), max(100*top if C is None else C, 1.5*top), 120)
     yield ax, _drawn(analysis._optimum(law, grid))

@@ -31,10 +31,12 @@ class Result:
     @classmethod
     def from_sweep(cls, plan, runs, output_dir=None, task=None, **settings):
         "Analyse the runs of a plan. Raises `FitError` when none is completed."
-        check_kind(plan, "plan", SweepPlan, "a SweepPlan", fix="pass what plan_sweep gives, or use Result.from_runs(runs)")
+        check_kind(plan, "plan", SweepPlan, "a SweepPlan",
+                   fix="pass what plan_sweep gives, or use Result.from_runs(runs)")
         runs, output_dir = list(check_kind(runs, "runs", (list, tuple), "a list of runs")), check_path(output_dir, "output_dir", optional=True)
         k = 6. if plan.flops_method == "exact" else plan.flops_method
-        return cls(ScalingLawAnalyzer(runs, flops_factor=k).analyze(), plan, runs, output_dir, task, settings)
+        return cls(ScalingLawAnalyzer(runs, flops_factor=k).analyze(), plan, runs, output_dir, task,
+                   settings)
 
     @classmethod
     def from_runs(cls,
@@ -185,8 +187,10 @@ def plan_at(self:Result,
     "The predicted optimum at a budget as a plan: the nearest size the family has, its tokens, rate and batch."
     from flops_fit.planner import plan_optimum
     if self.plan is None or self.task is None:
-        raise ContractError("result.plan_at", "a result that knows its model and how it was trained", "runs alone", "load it with Result.load(path, task=make_task(...)), or make it with find_optimal")
-    factors = check_numbers(factors, "factors", least=1e-3, most=1e3, fix="pass multiples of N*, such as (1., 1.5)").tolist()
+        raise ContractError("result.plan_at",
+                            "a result that knows its model and how it was trained", "runs alone", "load it with Result.load(path, task=make_task(...)), or make it with find_optimal")
+    factors = check_numbers(factors, "factors", least=1e-3, most=1e3,
+                            fix="pass multiples of N*, such as (1., 1.5)").tolist()
     best = self.predict(compute_budget)["optimal_params"]
     return plan_optimum(self.task, compute_budget, [best*f for f in factors], self.plan.recipe, self.plan.flops_method)
 
@@ -199,8 +203,10 @@ def verify(self:Result,
     import pandas as pd
     from flops_fit.sweep import TrainingRunner
     simulated = self.simulated
-    compute_budget = check_number(compute_budget, "compute_budget", above=0, most=LARGEST, fix="pass FLOPs, for example five times the sweep's largest budget")
-    neighbours = check_number(neighbours, "neighbours", above=1, most=1e3, optional=True, fix="use 1.5")
+    compute_budget = check_number(compute_budget, "compute_budget", above=0, most=LARGEST,
+                                  fix="pass FLOPs, for example five times the sweep's largest budget")
+    neighbours = check_number(neighbours, "neighbours", above=1, most=1e3, optional=True,
+                              fix="use 1.5")
     if not compute_budget > self.max_compute*1.01:
         raise ContractError("compute_budget", f"more than the sweep's largest budget, {self.max_compute:.3g} FLOPs", repr(compute_budget), "verify beyond the sweep, for example at five times that")
     self._need_task("verify")

@@ -66,10 +66,12 @@ class CIFAR10Dataset(torch.utils.data.Dataset):
         flag = lambda v, name: check_bool(v, f"CIFAR10Dataset({name}=)")
         self.root, self.device = str(check_path(root, "CIFAR10Dataset(root=)").expanduser().resolve()), str(check_device(device, optional=False))
         self.train, self.augment = flag(train, "train"), flag(augment, "augment")
-        num_images = check_number(num_images, "CIFAR10Dataset(num_images=)", whole=True, optional=True)
+        num_images = check_number(num_images, "CIFAR10Dataset(num_images=)", whole=True,
+                                  optional=True)
         images, labels = _read(self.root, self.train, flag(download, "download"))
         if num_images is not None and not 1 <= num_images <= len(images):
-            raise ContractError("CIFAR10Dataset(num_images=)", f"num_images must be from 1 to {len(images):,}", num_images, "leave it out to use all")
+            raise ContractError("CIFAR10Dataset(num_images=)",
+                                f"num_images must be from 1 to {len(images):,}", num_images, "leave it out to use all")
         self.num_images = num_images
         self.images, self.labels = images[:num_images].to(device), labels[:num_images].to(device)
         self.tokens_per_sample = 1

@@ -38,18 +38,24 @@ class GPTConfig:
     gradient_checkpointing:bool=False # recompute each block in the backward pass: less memory, a third more time
 
     def __post_init__(self):
-        def whole(name, most=2**31, **kw): setattr(self, name, check_number(getattr(self, name), f"GPTConfig({name}=)", least=1, most=most, whole=True, **kw))
+        def whole(name, most=2**31, **kw): setattr(self, name,
+                                                   check_number(getattr(self, name),
+                                                                f"GPTConfig({name}=)", least=1, most=most, whole=True, **kw))
         for name, allowed in dict(parametrization=("u-mup", "sp"), norm=("rmsnorm", "layernorm"), mlp=("swiglu", "gelu")).items():
             check_choice(getattr(self, name), f"GPTConfig({name}=)", allowed)
-        for name in ("tie_embeddings", "gradient_checkpointing"): setattr(self, name, check_bool(getattr(self, name), f"GPTConfig({name}=)"))
-        for name in ("vocab_size", "d_model", "num_layers", "max_seq_len", "base_width", "base_width_wd"): whole(name)
+        for name in ("tie_embeddings", "gradient_checkpointing"):
+            setattr(self, name, check_bool(getattr(self, name), f"GPTConfig({name}=)"))
+        for name in ("vocab_size", "d_model", "num_layers", "max_seq_len", "base_width",
+                     "base_width_wd"):
+            whole(name)
         for name in ("num_heads", "d_ff"): whole(name, optional=True)
         check_number(self.dropout, "GPTConfig(dropout=)", least=0, below=1)
         check_number(self.base_std, "GPTConfig(base_std=)", above=0, most=1e3)
         if self.num_heads is None: self.num_heads = self.d_model//_head_size(self.d_model)
         if self.d_ff is None: self.d_ff = _d_ff(self.d_model, self.mlp)
         if self.d_model % (2*self.num_heads):
-            raise ContractError("GPTConfig(d_model=)", f"a width that divides into {self.num_heads} heads of an even size", self.d_model,
+            raise ContractError("GPTConfig(d_model=)",
+                                f"a width that divides into {self.num_heads} heads of an even size", self.d_model,
                                 f"use a multiple of {2*self.num_heads}, or leave num_heads out")
 
     @property
@@ -182,7 +188,9 @@ class GPT(nn.Module):
         **kwargs, # fields of `GPTConfig`
     ):
         super().__init__()
-        if config is not None and kwargs: raise ContractError("GPT", "a config or its fields, not both", f"a config and {', '.join(kwargs)}", "drop one of them")
+        if config is not None and kwargs:
+            raise ContractError("GPT", "a config or its fields, not both",
+                                f"a config and {', '.join(kwargs)}", "drop one of them")
         self.config = cfg = check_kind(config, "GPT(config=)", GPTConfig, "a GPTConfig", optional=True) or GPTConfig(**kwargs)
         check_number(cfg.num_layers, "GPT(num_layers=)", most=10_000)
         check_room(estimate_params_from_config(cfg) + 2*cfg.max_seq_len*cfg.head_dim, "GPT")
@@ -277,7 +285,8 @@ def create_model_for_scaling(
     **kwargs, # other fields of `GPTConfig`
 )->GPT: # within 5% of the target; on the device of the context in force
     "Raises `ContractError` where no shape comes within 5%, as when the embedding alone is larger."
-    target_params = check_number(target_params, "target_params", above=0, most=1e15, fix="pass a number of parameters, such as 1e7")
+    target_params = check_number(target_params, "target_params", above=0, most=1e15,
+                                 fix="pass a number of parameters, such as 1e7")
     make = lambda d, n, **kw: GPTConfig(**{**dict(vocab_size=vocab_size, d_model=d, num_layers=n, max_seq_len=max_seq_len), **kwargs, **kw})
     best, score = None, math.inf
     for d in (*range(8, 64, 8), *range(64, 512, 16), *range(512, 40_000, 64)):
@@ -292,7 +301,8 @@ def create_model_for_scaling(
             shape += abs(math.log(cfg.d_ff/usual))
         if abs(estimate_params_from_config(cfg)/target_params - 1) <= .05 and shape < score: best, score = cfg, shape
     if best is None:
-        raise ContractError("create_model_for_scaling", f"a number of parameters that a shape with vocab_size={vocab_size} comes within 5% of",
+        raise ContractError("create_model_for_scaling",
+                            f"a number of parameters that a shape with vocab_size={vocab_size} comes within 5% of",
                             f"{target_params:,.0f}; the smallest has {estimate_params_from_config(make(8, 1)):,}", "take a larger target or a smaller vocab_size")
     return GPT(best)
 
@@ -302,6 +312,7 @@ def byte_gpt(
     **kwargs, # other fields of `GPTConfig`
 )->GPT:
     "A GPT over bytes of two layers and context 64, for `PythonCorpus` and the demo."
-    d_model = check_number(d_model, "d_model", least=8, most=2**31, whole=True, fix="use a multiple of 8")
+    d_model = check_number(d_model, "d_model", least=8, most=2**31, whole=True,
+                           fix="use a multiple of 8")
     heads = d_model//(16 if d_model % 16 == 0 else 8)
     return GPT(**{**dict(vocab_size=256, d_model=d_model, num_layers=2, num_heads=heads, max_seq_len=64), **kwargs})

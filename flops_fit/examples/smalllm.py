@@ -36,9 +36,13 @@ def train_tokenizer(
     "Byte-pair encoding (SentencePiece) with bytes to fall back on. Raises `ContractError` where the text is too small for the vocabulary."
     import sentencepiece as spm
     file, out = check_path(file, "train_tokenizer(file=)"), io.BytesIO()
-    if file.suffix != ".model": raise ContractError("train_tokenizer(file=)", "a name that ends in .model", file.name, "rename it")
-    vocab_size = check_number(vocab_size, "train_tokenizer(vocab_size=)", least=260, most=2**22, whole=True, fix="use 16384")
-    if isinstance(texts, (str, bytes, dict)) or not hasattr(texts, "__iter__"): refuse("train_tokenizer(texts=)", "an iterable of texts", texts)
+    if file.suffix != ".model":
+        raise ContractError("train_tokenizer(file=)", "a name that ends in .model", file.name,
+                            "rename it")
+    vocab_size = check_number(vocab_size, "train_tokenizer(vocab_size=)", least=260, most=2**22,
+                              whole=True, fix="use 16384")
+    if isinstance(texts, (str, bytes, dict)) or not hasattr(texts, "__iter__"):
+        refuse("train_tokenizer(texts=)", "an iterable of texts", texts)
     texts = (check_kind(t, "train_tokenizer(texts=)", str, "texts") for t in texts)
     lines = (line for text in texts for line in text.splitlines() if line)
     try:
@@ -46,7 +50,8 @@ def train_tokenizer(
             character_coverage=1., normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=False,
             user_defined_symbols=["\n"], unk_id=0, eos_id=1, bos_id=-1, pad_id=-1, max_sentence_length=1 << 20, minloglevel=2)
     except RuntimeError as e:
-        raise ContractError("train_tokenizer", f"text that {vocab_size} tokens can be made of", " ".join(str(e).split()), "give more text or a smaller vocab_size") from e
+        raise ContractError("train_tokenizer", f"text that {vocab_size} tokens can be made of",
+                            " ".join(str(e).split()), "give more text or a smaller vocab_size") from e
     _write(file, out.getvalue())
     return file
 

@@ -22,7 +22,8 @@ class Tokenizer:
         end:int, # the token that ends a text
         version:str, # changes when the tokenizer does
     ):
-        for f, what in ((encode_batch, "encode_batch"), (decode, "decode")): check_callable(f, f"Tokenizer({what}=)")
+        for f, what in ((encode_batch, "encode_batch"), (decode, "decode")):
+            check_callable(f, f"Tokenizer({what}=)")
         vocab_size, end = check_number(vocab_size, "Tokenizer(vocab_size=)", least=1, whole=True), check_number(end, "Tokenizer(end=)", least=0, whole=True)
         check_text(version, "Tokenizer(version=)")
         self.encode_batch, self.decode, self.vocab_size, self.end, self.version = encode_batch, decode, vocab_size, end, version
@@ -37,7 +38,9 @@ def _sentencepiece(path):
 def _huggingface(tok, name):
     ends = "<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]"
     end = next((i for i in map(tok.token_to_id, ends) if i is not None), None)
-    if end is None: raise ContractError("load_tokenizer", f"a tokenizer with a token that ends a text: {', '.join(ends)}", f"{name}, which has none", "add one to it")
+    if end is None:
+        raise ContractError("load_tokenizer",
+                            f"a tokenizer with a token that ends a text: {', '.join(ends)}", f"{name}, which has none", "add one to it")
     encode = lambda texts: [e.ids for e in tok.encode_batch_fast(texts, add_special_tokens=False)]
     return encode, (lambda ids: tok.decode(ids, skip_special_tokens=False)), tok.get_vocab_size(), end
 
@@ -62,7 +65,8 @@ def load_tokenizer(
     name:str|Path, # "bytes", a SentencePiece .model file, a tokenizer.json or a folder that holds one or vocab.json and merges.txt, or a name on the hub
 )->Tokenizer:
     "Raises `FileNotFoundError` for a folder without a tokenizer, `ContractError` for one without an end-of-text token."
-    if not isinstance(name, (str, Path)): refuse("name", "'bytes', a path, or a name on the hub", name)
+    if not isinstance(name, (str, Path)):
+        refuse("name", "'bytes', a path, or a name on the hub", name)
     check_path(name, "name")
     if str(name) == "bytes": return Tokenizer(lambda texts: [list(t.encode()) for t in texts], lambda ids: bytes(ids).decode(errors="replace"), 256, 0, "bytes")
     files = _tokenizer_files(name)
@@ -105,7 +109,8 @@ class TinyStoriesDataset(torch.utils.data.Dataset):
         path:str|Path=None, # a text file or a folder of them, in place of the hub
     ):
         check_choice(split, "TinyStoriesDataset(split=)", ("train", "validation"))
-        seq_len = check_number(seq_len, "TinyStoriesDataset(seq_len=)", least=1, most=2**31, whole=True)
+        seq_len = check_number(seq_len, "TinyStoriesDataset(seq_len=)", least=1, most=2**31,
+                               whole=True)
         tokenizer_name, cache_dir = check_path(tokenizer_name, "TinyStoriesDataset(tokenizer_name=)") and str(tokenizer_name), check_path(cache_dir, "TinyStoriesDataset(cache_dir=)")
         path = check_path(path, "TinyStoriesDataset(path=)", optional=True)
         self.split, self.seq_len, self.tokens_per_sample, self.tokenizer_name = split, seq_len, seq_len, tokenizer_name
@@ -142,7 +147,8 @@ class TinyStoriesDataset(torch.utils.data.Dataset):
         tokens = np.memmap(file, dtype=self._about["dtype"], mode="r")
         n = (len(tokens) - 1)//self.seq_len
         if n < 1:
-            raise ContractError(f"TinyStoriesDataset ({self.split})", f"text for one sample of {self.seq_len + 1} tokens", f"{len(tokens)} tokens", "give more text or a smaller seq_len")
+            raise ContractError(f"TinyStoriesDataset ({self.split})",
+                                f"text for one sample of {self.seq_len + 1} tokens", f"{len(tokens)} tokens", "give more text or a smaller seq_len")
         # two views of the same row, one a token ahead of the other
         self._rows = [tokens[i:i + n*self.seq_len].reshape(n, self.seq_len) for i in (0, 1)]
         return self

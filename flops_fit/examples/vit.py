@@ -73,7 +73,8 @@ class VisionTransformer(nn.Module):
         base_width:int=32, # u-mup: the width that learns at exactly the given rate
     ):
         super().__init__()
-        def whole(name, n, most=2**20): return check_number(n, f"VisionTransformer({name}=)", least=1, most=most, whole=True, optional=name in ("num_heads", "d_ff"))
+        def whole(name, n, most=2**20): return check_number(n, f"VisionTransformer({name}=)",
+                                                            least=1, most=most, whole=True, optional=name in ("num_heads", "d_ff"))
         d_model, patch_size, num_classes, base_width = whole("d_model", d_model), whole("patch_size", patch_size), whole("num_classes", num_classes), whole("base_width", base_width)
         num_layers, image_size, channels = whole("num_layers", num_layers, 10_000), whole("image_size", image_size, 2**14), whole("channels", channels, 2**14)
         num_heads, d_ff = whole("num_heads", num_heads), whole("d_ff", d_ff)
@@ -81,8 +82,12 @@ class VisionTransformer(nn.Module):
         check_choice(pool, "VisionTransformer(pool=)", ("mean", "token"))
         check_choice(parametrization, "VisionTransformer(parametrization=)", ("u-mup", "sp"))
         if num_heads is None: num_heads = max(1, d_model//next((h for h in (16, 8, 4) if d_model % h == 0), d_model))
-        if d_model % num_heads: raise ContractError("VisionTransformer(d_model=)", f"a width that divides into {num_heads} heads", d_model, f"use a multiple of {num_heads}, or leave num_heads out")
-        if image_size % patch_size: raise ContractError("VisionTransformer(patch_size=)", f"a divisor of the image's {image_size} pixels", f"patches of {patch_size}", "choose another patch_size")
+        if d_model % num_heads:
+            raise ContractError("VisionTransformer(d_model=)",
+                                f"a width that divides into {num_heads} heads", d_model, f"use a multiple of {num_heads}, or leave num_heads out")
+        if image_size % patch_size:
+            raise ContractError("VisionTransformer(patch_size=)",
+                                f"a divisor of the image's {image_size} pixels", f"patches of {patch_size}", "choose another patch_size")
         patches = (image_size//patch_size)**2
         check_room(num_layers*d_model*(4*d_model + 2*(d_ff or 4*d_model)) + d_model*(patches + channels*patch_size**2 + num_classes), "VisionTransformer")
         d, mup = int(d_model), parametrization == "u-mup"
