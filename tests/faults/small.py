@@ -55,8 +55,9 @@ def undisturbed():
 
 def stops():
     "Where the life's two stops fall: (experiment_id, step) in a cooldown, then in a trunk."
-    first, second = (es[-1] for es in make_plan().trunks.values())
-    return ((first.experiment_id, first.num_steps - 2), (second.experiment_id, second.num_steps//2))
+    first, second = make_plan().trunks.values()
+    cooling, trunk = first[1], second[-1]
+    return ((cooling.experiment_id, cooling.num_steps - 2), (trunk.experiment_id, trunk.num_steps//2))
 
 
 def live(path, listeners=(), **settings):

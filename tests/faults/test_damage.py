@@ -27,7 +27,7 @@ KINDS = {
     "trunk": "checkpoints/**/trunk.safetensors", "branch": "checkpoints/**/branch.safetensors",
     "claim": "locks/**/owner.json", "beat": "progress/*.json",
     "weights": "weights/**/*.safetensors", "calibration": "calibration.json", "stop": "stop"}
-STRIDE = 1 if LONG else 7
+STRIDE = 1 if LONG else 5
 WORST = {"zero", "huge", "fifo"} # these once hung or killed the reader
 
 
