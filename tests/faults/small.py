@@ -200,7 +200,10 @@ def start(function, *args):
 def _quietly(function, args):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     torch.set_num_threads(1)
-    function(*args)
+    try:
+        function(*args)
+    except KeyboardInterrupt:
+        raise SystemExit(1) from None
 
 
 def end(process, seconds=120):
@@ -268,9 +271,9 @@ class Partner:
 
 
 def _serve(pipe):
-    from faults.leases import quick
+    from faults.leases import PATIENT, quick
 
-    with hurry(), quick():
+    with hurry(), quick(PATIENT):
         while True:
             try:
                 path, log = pipe.recv()
