@@ -12,7 +12,7 @@ from html import escape
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .laws import DATA_CONSTRAINED, REPEATS
-from .errors import LARGEST, SMALLEST, FitError, check_number, check_numbers
+from .errors import LARGEST, SMALLEST, FitError, check_number
 from .intervals import quantile
 from .lawfit import Answer, LawFit, _array
 from .fitter import PowerLawFit
@@ -227,7 +227,8 @@ def chinchilla_table(self:ScalingAnalysis,
     law = self._need_law()
     budgets = np.logspace(18, 22, 9) if compute_budgets is None else np.atleast_1d(_array(compute_budgets, "compute_budgets", "positive numbers of FLOPs"))
     loss = lambda v: f"{v:.3f}" if .1 <= v < 100 else human(v)
-    rows, U = [self._optimum(law, float(C), unique_tokens) for C in budgets], self._unique(unique_tokens)
+    rows = [self._optimum(law, float(C), unique_tokens) for C in budgets]
+    U = self._unique(unique_tokens)
     repeated = U is not None and max(best["epochs"] for best in rows) > 1
     heads = ["Compute (FLOPs)", "Parameters N*", "Tokens D*", "Tokens per parameter", "Loss", *["Epochs"]*repeated, "Beyond the sweep"]
     lines = [f"| {' | '.join(heads)} |", "|" + "---:|"*len(heads)]

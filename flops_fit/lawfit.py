@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .laws import LAWS, Law, _checked
-from .errors import LARGEST, SMALLEST, FitError, FitWarning, as_floats, check_bool, check_choice, check_kind, check_number, check_numbers, check_text, refuse, shown
+from .errors import (LARGEST, SMALLEST, FitError, FitWarning, as_floats, check_bool, check_choice,
+                     check_kind, check_number, check_numbers, check_text, refuse, shown)
 from .intervals import bootstrap, profile, quantile, share_inside, spread
 from .solver import Problem, solve
 
@@ -157,7 +158,8 @@ def _best(self:LawFit, C, unique_tokens=None, inference_tokens=0.):
 
 def _one_each(v, name, n):
     if v.ndim and len(v) not in (1, n):
-        raise FitError(f"{name}: expected one number, or one for each of the {n} budgets, got {len(v)}. Pass one.")
+        raise FitError(f"{name}: expected one number, or one for each of the {n} budgets, got "
+                       f"{len(v)}. Pass one.")
     return v
 
 # %% ../nbs/03c_lawfit.ipynb #c0ffee11
@@ -207,8 +209,10 @@ def _determined(self:LawFit, best):
     bad = ~((N >= least_N) & (N <= LARGEST) & (D >= least_D) & (D <= LARGEST) & (np.abs(np.log(np.where(L > 0, L, 1e-300))) < _LOSS))
     if not bad.any(): return best
     i, C = int(np.argmax(bad)), np.atleast_1d(best["target_compute"])
-    raise FitError(f"C: expected a budget at which these runs determine the best model, got {C[i]:.3g} FLOPs, where the law puts it at "
-                   f"{N[i]:.2g} parameters and {D[i]:.2g} tokens with a loss of {L[i]:.2g}. Ask nearer to the runs, "
+    raise FitError(f"C: expected a budget at which these runs determine the best model, got "
+                   f"{C[i]:.3g} FLOPs, where the law puts it at "
+                   f"{N[i]:.2g} parameters and {D[i]:.2g} tokens with a loss of {L[i]:.2g}. Ask "
+                   f"nearer to the runs, "
                    "check that N, D and C are plain counts, and vary N and D independently.")
 
 @patch
@@ -409,7 +413,8 @@ def _read_data(d):
     for k in ("N", "D", "loss", "compute"):
         check_numbers(columns.get(k), f"d['data'][{k!r}]", above=0, most=LARGEST, error=FitError)
     if odd := [k for k, v in columns.items() if v is None or v.shape != columns["N"].shape]:
-        raise FitError(f"d['data']: expected columns of one length, got another for {odd[0]!r}. Save the fit again.")
+        raise FitError(f"d['data']: expected columns of one length, got another for {odd[0]!r}. "
+                       f"Save the fit again.")
     if "groups" in columns:
         columns["groups"] = check_numbers(columns["groups"], "d['data']['groups']", least=0, error=FitError).astype(int)
     return columns
@@ -423,10 +428,12 @@ def from_dict(cls:LawFit,
     "The fit that was saved. Raises `FitError` where it is none"
     check_kind(d, "d", dict, "what to_dict gave", error=FitError)
     if missing := [n for n in ("law", "data", "form", "warnings", "plain", *_plainly, *_arrays) if n not in d]:
-        raise FitError(f"d: expected what to_dict gave, got a dict without {', '.join(missing)}. Save the fit again.")
+        raise FitError(f"d: expected what to_dict gave, got a dict without {', '.join(missing)}. "
+                       f"Save the fit again.")
     if law is None: law = LAWS.get(d["law"]) if isinstance(d["law"], str) else None
     if not isinstance(law, Law):
-        raise FitError(f"law: expected one of {[*LAWS]}, got {shown(d['law'])}. Pass your own law: LawFit.from_dict(d, law=...).")
+        raise FitError(f"law: expected one of {[*LAWS]}, got {shown(d['law'])}. Pass your own "
+                       f"law: LawFit.from_dict(d, law=...).")
     check_choice(d["kind"], "d['kind']", ("huber", "log", "linear"), error=FitError)
     check_bool(d["noise_in_loss"], "d['noise_in_loss']", error=FitError)
     ranges = dict(k=dict(above=0), df=dict(above=0), delta=dict(above=0), sigma=dict(least=0),

@@ -58,7 +58,8 @@ def _analysed(analysis):
 
 def _law(analysis):
     if _analysed(analysis).law is None:
-        raise FitError(f"analysis: expected a fitted law to draw, there is none: {len(analysis.runs)} runs are completed and 6 are needed.")
+        raise FitError(f"analysis: expected a fitted law to draw, there is none: "
+                       f"{len(analysis.runs)} runs are completed and 6 are needed.")
     return analysis.law
 
 # %% ../nbs/12_plotter.ipynb #da6891b0
@@ -221,7 +222,8 @@ class ScalingVisualizer:
         "Every plot, and a PNG file of each if `path` is given"
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-        path, dpi = check_path(path, "path", optional=True, error=FitError), check_number(dpi, "dpi", least=10, most=1200, error=FitError)
+        path = check_path(path, "path", optional=True, error=FitError)
+        dpi = check_number(dpi, "dpi", least=10, most=1200, error=FitError)
         figures, draw = [], dict(isoflops=plot_isoflops, scaling_laws=plot_scaling_laws, tokens_per_param=plot_tokens_per_param, loss=plot_loss, residuals=plot_residuals)
         for name, plot in draw.items():
             if self.analysis.law is None and name != "isoflops": continue

@@ -11,7 +11,7 @@ __all__ = ['PEAKS', 'WORKER', 'pick_device', 'autocast_for', 'peak_flops', 'sett
 import math, os, signal, threading, warnings
 from contextlib import contextmanager, nullcontext
 from .checkpoint import load_checkpoint, save_checkpoint
-from .errors import ContractError, check_device, check_numbers
+from .errors import ContractError, check_device
 from .evaluate import free_memory, is_out_of_memory
 from .experiments import stable_hash
 from .feed import Feed

@@ -359,7 +359,7 @@ def _sweeps():
     good("errors.check_device", e.check_device, lambda: dict(value="cpu", what="device"), keep=("what", "fix", "error", "optional"), weight=.5)
     good("errors.check_room", e.check_room, lambda: dict(num_params=10, what="it"), keep=("what", "fix", "error", "num_params"), weight=.05)
     good("errors.shown", e.shown, lambda: dict(value=3, most=80), weight=.5, blank=("answer",)) # it shows whatever came
-    good("errors.plain", e.plain, lambda: dict(value=3), weight=.5, blank=("answer",)) # or not finite
+    good("errors.as_number", e.as_number, lambda: dict(value=3), weight=.5, blank=("answer",)) # or not finite
     for name, args in dict(number=dict(value=3, least=1), numbers=dict(value=[1, 2], above=0), choice=dict(value="a", choices=("a", "b")), callable=dict(value=len), text=dict(value="a"), bool=dict(value=True),
                            path=dict(value="a")).items():
         good(f"errors.check_{name}", getattr(e, f"check_{name}"), lambda args=args: dict(what="it", **args), blank=("answer",), keep=("what", "fix", "error", "kinds", "choices", "least", "above", "most", "below", "n", "fewest", "expected", "optional", "whole", "scalar", "ndim"))
