@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['save_checkpoint', 'load_checkpoint', 'peek']
 
-# %% ../nbs/08d_checkpoint.ipynb #e3e77872
+# %% ../nbs/08d_checkpoint.ipynb #b242c70e
 import hashlib, json, os
 from pathlib import Path
 from typing import Annotated
 import msgspec
-from .files import (FORMAT, Unreadable, beside, discard, make_folder, parse, put,
-                             refuse_newer, set_aside)
+from .files import (FORMAT, Unreadable, beside, convert, discard, make_folder, mark_of,
+                             parse, put, refuse_newer, set_aside)
 
-# %% ../nbs/08d_checkpoint.ipynb #5d03a88c
+# %% ../nbs/08d_checkpoint.ipynb #a3fdb93b
 def _tensors(model, optimizer, rng):
     "Everything as tensors on the host, and which weights are another's: {name: whose}."
     import torch
@@ -46,7 +46,7 @@ def _file(path):
     path = Path(path)
     return path if path.suffix == ".safetensors" else path/"state.safetensors"
 
-# %% ../nbs/08d_checkpoint.ipynb #880ff24a
+# %% ../nbs/08d_checkpoint.ipynb #7a6435c1
 def save_checkpoint(
     path, # a file that ends in .safetensors, or a folder, in which it is state.safetensors
     model, # its state is saved; shared weights once
@@ -72,7 +72,7 @@ def save_checkpoint(
         put(tmp, path)
     finally: discard(tmp)
 
-# %% ../nbs/08d_checkpoint.ipynb #b4a3508f
+# %% ../nbs/08d_checkpoint.ipynb #c5830739
 class _About(msgspec.Struct):
     format: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}$")]
     sha256: str
@@ -115,31 +115,36 @@ def _states(tensors):
         out.setdefault(int(i), {})[name] = v
     return out
 
-# %% ../nbs/08d_checkpoint.ipynb #489f2784
+# %% ../nbs/08d_checkpoint.ipynb #ee000eb3
 def load_checkpoint(
     path, # of `save_checkpoint`
     model=None, # gets the saved weights
     optimizer=None, # gets the saved state
     device="cpu", # unused: weights go where the model is
     of:dict=None, # what it has to be of: parts of what was saved with it
+    kind=dict, # schema of what was saved with it: any type `msgspec` knows
 )->tuple: # (info, rng); (None, None) when there is none that can be used
     """Read a checkpoint back. An unreadable one is set aside with a warning, one of something else
     too, and counts as none: then the model is as it was. Raises `NewerFormat` for a later version's."""
     path = _file(path)
-    if not os.path.lexists(path): return None, None
+    mark = mark_of(path)
+    if mark is None: return None, None
     try:
         info, tensors = _read(path)
         for k, v in (of or {}).items():
             if info.get(k) != v: raise Unreadable(f"it is of another {k}: {info.get(k)!r}, not {v!r}")
 
+        shared, info = info.pop("shared", {}), convert(info, kind)
         weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
-        weights |= {k: weights[whose] for k, whose in info.pop("shared", {}).items()}
+        weights |= {k: weights[whose] for k, whose in shared.items()}
         if model is not None and _shapes(weights) != _shapes(model.state_dict()):
             raise Unreadable("its weights are not those of this model")
         states = _states(tensors)
-        if optimizer is not None: _check_optimizer(states, optimizer)
+        if optimizer is not None:
+            _check_optimizer(states, optimizer)
+            if "rng" not in tensors: raise Unreadable("it has no random state")
     except (Unreadable, OSError, KeyError) as err:
-        set_aside(path, f"this checkpoint cannot be used: {err}", "and it counts as none")
+        set_aside(path, f"this checkpoint cannot be used: {err}", "and it counts as none", mark)
         return None, None
 
     if model is not None: model.load_state_dict(weights)
@@ -148,13 +153,15 @@ def load_checkpoint(
 def peek(
     path, # of `save_checkpoint`
     of=None, # what it has to be of
-)->dict: # what was saved with it; empty where there is none, or one of something else
+    kind=dict, # schema of what was saved with it
+): # what was saved with it; None where there is none, or one of something else
     "A look at what a checkpoint says it is, without reading its tensors."
     from safetensors import safe_open
     path = _file(path)
-    if not path.is_file(): return {}
+    if not path.is_file() or path.is_symlink(): return None
     try:
         with safe_open(path, "pt") as f: about = msgspec.convert(f.metadata() or {}, _About)
         info = parse(about.info.encode(), dict)
-    except Exception: return {} # why not, `load_checkpoint` will say
-    return info if all(info.get(k) == v for k, v in (of or {}).items()) else {}
+        info.pop("shared", None)
+        if all(info.get(k) == v for k, v in (of or {}).items()): return convert(info, kind)
+    except Exception: return None # why not, `load_checkpoint` will say

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'Name', 'again', 'sync_folder', 'make_folder', 'beside', 'put', 'write_atomic', 'discard', 'Unreadable',
-           'read_regular', 'set_aside', 'NewerFormat', 'refuse_newer', 'check_name', 'seal', 'parse', 'unseal']
+           'read_regular', 'mark_of', 'set_aside', 'put_back', 'NewerFormat', 'refuse_newer', 'check_name', 'seal',
+           'parse', 'convert', 'unseal']
 
-# %% ../nbs/07b_files.ipynb #cceae772
+# %% ../nbs/07b_files.ipynb #48dc0e87
 import errno, hashlib, json, os, re, stat, time, uuid, warnings
 from pathlib import Path
 from typing import Annotated
 import msgspec
 from .errors import ContractError, check_callable, check_kind, check_path
 
-# %% ../nbs/07b_files.ipynb #3ddda083
+# %% ../nbs/07b_files.ipynb #bdac3ae8
 def again(
     call, # a function of `os`
     *args, # of it
@@ -50,7 +51,9 @@ def make_folder(
     sync_folder(path.parent)
     return path
 
-# %% ../nbs/07b_files.ipynb #7301b621
+# %% ../nbs/07b_files.ipynb #a144d663
+_NO_LINKS = errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS
+
 def beside(path):
     "A temporary name in the same folder."
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -58,21 +61,30 @@ def beside(path):
 def put(
     tmp, # a file that is complete
     path, # where it is to be
+    replace=True, # whatever is there? Else `FileExistsError`
 ):
     "Flush a file to disk, rename it into its place, flush the folder."
     fd = again(os.open, tmp, os.O_RDWR)
     try: again(os.fsync, fd)
     finally: os.close(fd)
 
-    try: os.replace(tmp, path)
-    except InterruptedError:
-        if os.path.lexists(tmp): again(os.replace, tmp, path) # else it had been done
+    if replace: again(os.replace, tmp, path)
+    else: again(_link, tmp, path)
     sync_folder(path.parent)
+
+def _link(tmp, path):
+    "A link is made only where there is nothing yet, and that is all one step."
+    try: os.link(tmp, path)
+    except OSError as err:
+        if err.errno not in _NO_LINKS: raise
+        if os.path.lexists(path): raise FileExistsError(errno.EEXIST, "it is there", str(path)) from err
+        os.replace(tmp, path)
 
 def write_atomic(
     path, # where the file is to be
     content, # text or bytes
     stage=beside, # path -> where it is made first
+    replace=True, # whatever is there? Else `FileExistsError`
 ):
     "Write a file under a temporary name, flush it to disk and rename it. Gives its path."
     path = check_path(path, "path")
@@ -87,7 +99,7 @@ def write_atomic(
             left = memoryview(data)
             while len(left): left = left[again(os.write, fd, left):]
         finally: os.close(fd)
-        put(tmp, path)
+        put(tmp, path, replace)
     finally: discard(tmp)
     return path
 
@@ -96,7 +108,7 @@ def discard(path):
     try: again(os.unlink, path)
     except OSError: pass
 
-# %% ../nbs/07b_files.ipynb #c58804c5
+# %% ../nbs/07b_files.ipynb #a870595e
 class Unreadable(ValueError):
     "A file that cannot be believed; the text says why."
 
@@ -129,20 +141,40 @@ def _read_regular(path, most):
         return b"".join(parts)
     finally: os.close(fd)
 
+def mark_of(path):
+    "What tells a file from the one that stood there before, or None where there is none."
+    try: about = os.lstat(path)
+    except FileNotFoundError: return None
+    return about.st_mtime_ns, about.st_size, about.st_ino
+
 def set_aside(
     path, # a file, or whatever stands in its place
     why, # the reason, for the warning
     then="", # what follows from it, likewise
+    mark=None, # `mark_of` what was looked at: a file that has come since is left in its place
 ):
     "Give what cannot be believed another name, and warn. It is never deleted."
     path = Path(path)
     aside = path.with_name(f"{path.name}.set-aside")
     if os.path.lexists(aside): aside = aside.with_name(f"{aside.name}-{uuid.uuid4().hex[:6]}")
-    try: os.rename(path, aside)
+    try: again(os.rename, path, aside)
     except OSError: aside = path
+    else:
+        if mark is not None and mark_of(aside) != mark:
+            put_back(aside, path)
+            return
     warnings.warn(f"{path}: {why}. Set aside as {aside.name}{then and ', ' + then}", stacklevel=3)
 
-# %% ../nbs/07b_files.ipynb #98f4e1d6
+def put_back(aside, path):
+    "A file that was moved by mistake, unless another has come in its place."
+    try: again(os.link, aside, path)
+    except FileExistsError: pass
+    except OSError: # no links here
+        if not os.path.lexists(path): again(os.rename, aside, path)
+        return
+    discard(aside)
+
+# %% ../nbs/07b_files.ipynb #6520687d
 FORMAT = 1 # of everything that is sealed
 
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z_-]{1,64}\Z")] # it becomes part of a path
@@ -191,6 +223,14 @@ def parse(
     try: return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as err:
         raise Unreadable(str(err) or type(err).__name__) from err
+
+def convert(
+    plain, # plain data
+    kind, # its schema
+):
+    "Plain data by a schema. Raises `Unreadable`."
+    try: return msgspec.convert(plain, kind)
+    except msgspec.ValidationError as err: raise Unreadable(str(err)) from err
 
 def unseal(
     data:bytes, # what `seal` gave

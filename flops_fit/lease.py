@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['BEAT', 'STALE', 'ClaimLost', 'Lease', 'Unclaimed', 'take']
 
-# %% ../nbs/08c_lease.ipynb #62c4ca92
+# %% ../nbs/08c_lease.ipynb #02e1032e
 import os, shutil, socket, threading, time, uuid
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 import msgspec
 from .files import Unreadable, again, beside, parse, read_regular
 
-# %% ../nbs/08c_lease.ipynb #15a3a039
+# %% ../nbs/08c_lease.ipynb #c7235303
 BEAT, STALE = 5., 60. # seconds between two beats; seconds without one after which a claim is void
 
 class _Owner(msgspec.Struct):
@@ -46,7 +46,7 @@ def _is_gone(owner):
 
     return bool(owner.started) and owner.started != _started(owner.pid)
 
-# %% ../nbs/08c_lease.ipynb #14834d5a
+# %% ../nbs/08c_lease.ipynb #9620845a
 _watched = {} # {path: (its beat, when we first saw it)}
 
 def _silent(claim):
@@ -75,7 +75,7 @@ def _abandoned(claim):
     try: return gone or _silent(claim) > STALE
     except FileNotFoundError: return False # given back while we looked: the next look will tell
 
-# %% ../nbs/08c_lease.ipynb #408f85c7
+# %% ../nbs/08c_lease.ipynb #c12b21b2
 class ClaimLost(Exception):
     "Somebody else has taken over what this process was training; nothing of it was written since."
 
@@ -120,13 +120,12 @@ class Lease:
                             "nothing of it was written") from err
 
     def remove(self, path):
-        "Take a file or a folder away: renamed into the claim first, which only its holder can."
+        """Take a file or a folder away: renamed into the claim first, which only its holder can.
+        What the disk does not let go is left."""
         gone = self.stage(path)
-        with self.proof():
-            try: again(os.rename, path, gone)
-            except FileNotFoundError:
-                if self.claim.is_dir(): return # it was not there
-                raise
+        try:
+            with self.proof(): again(os.rename, path, gone)
+        except OSError: return
         _clear(gone)
 
     def release(self):
@@ -148,16 +147,21 @@ class Unclaimed:
 
 def _clear(path):
     "Remove whatever is there; what will not go is left."
-    if path.is_dir() and not path.is_symlink(): shutil.rmtree(path, ignore_errors=True)
+    if _is_folder(path): shutil.rmtree(path, ignore_errors=True)
     else:
         try: os.unlink(path)
         except OSError: pass
 
-# %% ../nbs/08c_lease.ipynb #9324b3d5
+# %% ../nbs/08c_lease.ipynb #27b596a2
 def _numbers(folder):
+    "Numbers of all claims there are, and have been; what stands in their way is taken away."
     try: names = os.listdir(folder)
     except FileNotFoundError: return []
-    return sorted(int(n) for n in names if n.isdigit())
+    for n in names:
+        if n.isdigit() and not _is_folder(folder/n): _clear(folder/n)
+    return [int(n) for n in names if n.isdigit() and _is_folder(folder/n)]
+
+def _is_folder(path): return path.is_dir() and not path.is_symlink()
 
 def _revoke(number):
     "Void every claim under a number: renamed away first, so that its owner's renames fail from here on."
@@ -172,6 +176,7 @@ def take(
 ): # a `Lease`, or None where somebody else holds it
     "Claim a trunk. Raises `OSError` where the disk does not let a claim be written."
     folder = Path(folder)
+    if folder.is_symlink(): again(os.unlink, folder) # it would lead out of the sweep
     again(lambda: os.makedirs(folder, exist_ok=True))
     top = max(_numbers(folder), default=0)
     if top:

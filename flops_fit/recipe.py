@@ -60,7 +60,7 @@ class Recipe:
     cooldown: float = .2 # share of a run spent cooling down
     betas: tuple = (.9, .95) # AdamW's
     weight_decay: float = .1 # on matrices only
-    clip: float = 1. # largest norm of the gradient
+    clip: float = 1. # largest norm of the gradient; 0: not clipped
     min_steps: int = 200 # shorter runs are not planned, and batches shrink to allow them
     precision: str = "auto" # "auto": bfloat16 where the hardware has it, else float32; or "float32", "bfloat16"
     eval_tokens: int = 131_072 # size of the held-out set, in tokens
@@ -81,7 +81,7 @@ class Recipe:
                                                              "bfloat16"),
             choice("compile", False, True, "auto", fix="leave it out"),
             number("cooldown", above=0, most=1, expected="a share between 0 and 1", fix="use .2"),
-            number("weight_decay", least=0, most=1e6, expected="zero or more", fix="use .1"), number("clip", above=0, fix="use 1."),
+            number("weight_decay", least=0, most=1e6, expected="zero or more", fix="use .1"), number("clip", least=0, fix="use 1., or 0 not to clip"),
             number("min_steps", least=1, whole=True, expected="at least 1", fix="use 200"),
             number("eval_tokens", least=1, whole=True, fix="use 131_072"),
             number("micro_batch", least=1, whole=True, optional=True,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RunStore', 'Beat', 'load_checkpoint', 'save_checkpoint', 'write_atomic']
 
-# %% ../nbs/09_store.ipynb #f6637177
+# %% ../nbs/09_store.ipynb #b79b18ab
 import os, uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ import msgspec
 from fastcore.basics import patch
 from .checkpoint import load_checkpoint, save_checkpoint
 from .errors import ContractError, check_path
-from .files import (Name, NewerFormat, Unreadable, beside, check_name, discard, make_folder, parse,
-                             read_regular, set_aside, sync_folder, write_atomic)
+from .files import (Name, NewerFormat, Unreadable, beside, check_name, discard, make_folder,
+                             mark_of, parse, put_back, read_regular, set_aside, sync_folder, write_atomic)
 from .lease import take
 from .run import Count, Finite, Natural, Run, Share
 
 _all_ = ["load_checkpoint", "save_checkpoint", "write_atomic"]
 
-# %% ../nbs/09_store.ipynb #5a2721cf
+# %% ../nbs/09_store.ipynb #775c35d2
 _FOLDERS = ("runs", "curves", "checkpoints", "weights", "locks", "progress")
 
 @dataclass
@@ -50,19 +50,25 @@ class RunStore:
                                 "choose another output_dir, or change its permissions") from err
 
         for name in _FOLDERS:
-            if os.path.lexists(self.path/name) and not (self.path/name).is_dir():
-                raise ContractError(str(self.path/name), "a folder of the sweep", "something else",
-                                    "move it away, or choose another output_dir")
+            p = self.path/name
+            if os.path.lexists(p) and (p.is_symlink() or not p.is_dir()):
+                raise ContractError(str(p), "a folder of the sweep", "a link" if p.is_symlink() else
+                                    "something else", "move it away, or choose another output_dir: "
+                                    "nothing is written outside of it")
         return self
 
-# %% ../nbs/09_store.ipynb #41e6b3a3
+    def folder(self, kind, name):
+        "One trunk's or run's own folder. A link in its place is set aside: it would lead elsewhere."
+        path = self.path/kind/name
+        if path.is_symlink(): set_aside(path, "this is a link, which may lead out of the sweep")
+        return path
+
+# %% ../nbs/09_store.ipynb #b76924a0
 @patch
 def _read_run(self:RunStore, path):
     "The run in a file, or None where there is none that can be believed."
-    try: about = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError: return None
-    mark = about.st_mtime_ns, about.st_size, about.st_ino
-    seen = self._known.get(path.stem)
+    mark, seen = mark_of(path), self._known.get(path.stem)
+    if mark is None: return None
     if seen is not None and seen[0] == mark: return seen[1]
 
     run = None
@@ -76,7 +82,7 @@ def _read_run(self:RunStore, path):
                             "its run is made again") from err
     except ValueError as err:
         why = " ".join(str(err).split())
-        set_aside(path, f"this is no run ({why})", "and its run is made again")
+        set_aside(path, f"this is no run ({why})", "and its run is made again", mark)
         run = None
     self._known[path.stem] = mark, run
     return run
@@ -105,9 +111,10 @@ def runs(self:RunStore,
 def _under(self:RunStore, run, e):
     try: return run.under(e)
     except ContractError as err:
-        set_aside(self.path/"runs"/f"{e.experiment_id}.json",
-                  f"this run does not agree with its plan in {err.what.split(': ')[-1]} "
-                  f"({err.got}, planned: {err.expected})", "and its run is made again")
+        why = (f"this run does not agree with its plan in {err.what.split(': ')[-1]} "
+               f"({err.got}, planned: {err.expected})")
+        set_aside(self.path/"runs"/f"{e.experiment_id}.json", why, "and its run is made again",
+                  self._known[e.experiment_id][0])
 
 @patch
 def finished(self:RunStore,
@@ -116,7 +123,7 @@ def finished(self:RunStore,
     "Runs that need not be made again: completed or diverged."
     return {k: r for k, r in self.runs(experiments).items() if r.status in ("completed", "diverged")}
 
-# %% ../nbs/09_store.ipynb #b25b7599
+# %% ../nbs/09_store.ipynb #82a1005c
 @patch
 def save_run(self:RunStore,
     run, # `Run`
@@ -126,10 +133,24 @@ def save_run(self:RunStore,
     where its numbers cannot be a run's, `OSError` where the disk does not take it."""
     path = self.path/"runs"/f"{check_name(run.experiment_id, 'experiment_id')}.json"
     text = run.to_json()
-    if run.experiment_id in self.finished([run]):
-        sync_folder(path.parent) # it may be there and not yet on disk
-        return path
-    return write_atomic(path, text, stage)
+    for _ in range(10):
+        if run.experiment_id in self.finished([run]):
+            sync_folder(path.parent) # it may be there and not yet on disk
+            break
+        self._make_way(path)
+        try: return write_atomic(path, text, stage, replace=False)
+        except FileExistsError: pass # somebody was faster: look again
+    return path
+
+@patch
+def _make_way(self:RunStore, path):
+    "Take away a run that is not finished, if it is still the one we have read."
+    mark, run = self._known.get(path.stem, (None, None))
+    if run is None or mark_of(path) is None: return
+    aside = beside(path)
+    os.rename(path, aside)
+    if mark_of(aside) == mark: discard(aside)
+    else: put_back(aside, path)
 
 @patch
 def save_results(self:RunStore, runs):
@@ -137,7 +158,7 @@ def save_results(self:RunStore, runs):
     text = msgspec.json.format(msgspec.json.encode([r.to_dict() for r in runs]), indent=1)
     return write_atomic(self.path/"results.json", text)
 
-# %% ../nbs/09_store.ipynb #14bc2259
+# %% ../nbs/09_store.ipynb #c697c81a
 @patch
 def save_curve(self:RunStore, experiment_id, rows, stage=beside):
     "Write a loss curve, rows of (step, tokens, lr, loss); gives its path inside the folder."
@@ -157,7 +178,7 @@ def curve(self:RunStore, experiment_id):
     except (OSError, ValueError, UserWarning): return np.empty((0, 2))
     return rows[np.isfinite(rows).all(1)]
 
-# %% ../nbs/09_store.ipynb #9d29f70a
+# %% ../nbs/09_store.ipynb #769b15cb
 @patch
 @contextmanager
 def claim(self:RunStore,
@@ -170,7 +191,7 @@ def claim(self:RunStore,
     finally:
         if lease is not None: lease.release()
 
-# %% ../nbs/09_store.ipynb #7dd93376
+# %% ../nbs/09_store.ipynb #34d45e70
 class Beat(msgspec.Struct):
     "How far a trunk is."
     experiment_id: Name # of the run in training
@@ -184,7 +205,7 @@ class Beat(msgspec.Struct):
 def beat(self:RunStore, trunk, **state):
     "Say how far a trunk is: the fields of `Beat`."
     path = self.path/"progress"/f"{check_name(trunk, 'trunk')}.json"
-    tmp = path.with_name(f".{path.name}.{os.getpid()}")
+    tmp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(exist_ok=True)
         tmp.write_bytes(msgspec.json.encode(state))

@@ -6,7 +6,7 @@
 __all__ = ['MOCK_LAW', 'MOCK_NOISE', 'mock_run', 'Stop', 'stoppable', 'Orders', 'train_into', 'train_order', 'TrainingRunner',
            'device_executor']
 
-# %% ../nbs/11_sweep.ipynb #adc187c8
+# %% ../nbs/11_sweep.ipynb #31e03ee9
 import hashlib, math, signal, threading, time, traceback, uuid, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from .workers import WorkerLost, device_executor, told_to_end
 
 _all_ = ["device_executor"]
 
-# %% ../nbs/11_sweep.ipynb #a3cf96a1
+# %% ../nbs/11_sweep.ipynb #6b842645
 MOCK_LAW = dict(E=1.6, A=50., B=123., alpha=.3, beta=.3) # optimum at 20 tokens per parameter
 MOCK_NOISE = .005 # standard deviation of ln loss
 
@@ -41,7 +41,7 @@ def mock_run(e):
     return Run.of(e, status="completed", simulated=True, timestamp=_now(), device="none: simulated",
                   final_loss=min(15., max(1.5, loss*math.exp(noise))))
 
-# %% ../nbs/11_sweep.ipynb #0ced2a65
+# %% ../nbs/11_sweep.ipynb #c1154370
 class Stop:
     """Is a stop asked for? By a file of this sweep's own, which its signals make and its workers see,
     or by touching `stop` in the folder, which every process sees that trains there."""
@@ -89,7 +89,7 @@ def stoppable(
     if any(s != signal.SIGINT for s in asked): raise SystemExit(128 + max(set(asked) - {signal.SIGINT}))
     if asked: raise KeyboardInterrupt
 
-# %% ../nbs/11_sweep.ipynb #a4a67db4
+# %% ../nbs/11_sweep.ipynb #b6baa2ab
 @dataclass
 class Orders:
     "How trunks are trained: what goes to a worker beside the task and the experiments."
@@ -111,7 +111,7 @@ def train_into(
     from flops_fit.trainer import Stopped, train_trunk
     with store.claim(trunk) as lease:
         if lease is None: return [] # somebody else's trunk is not ours to train
-        folder = store.path/"checkpoints"/f"trunk-{trunk}"
+        folder = store.folder("checkpoints", f"trunk-{trunk}")
         todo = _missing(store, experiments)
         if not todo:
             lease.done = True
@@ -124,7 +124,7 @@ def train_into(
             train_trunk(task, todo, orders.recipe, orders.device, done=desk.keep, each=desk.beat,
                         on_step=orders.on_step, folder=folder, save_every=orders.save_every,
                         should_stop=desk.stop, lease=lease,
-                        keep=store.path/"weights"/longest if orders.weights else None)
+                        keep=store.folder("weights", longest) if orders.weights else None)
         except Stopped: pass
         except ClaimLost as err: warnings.warn(str(err), stacklevel=2)
         finally: store.clear_beats(trunk)
@@ -136,7 +136,7 @@ def _missing(store, experiments):
     done = store.finished(experiments)
     return [e for e in experiments if e.experiment_id not in done]
 
-# %% ../nbs/11_sweep.ipynb #5d4a4b0f
+# %% ../nbs/11_sweep.ipynb #388fa0e6
 class _Desk:
     "Where the runs of one trunk are written as they come."
     def __init__(self, store, lease, trunk, orders):
@@ -186,7 +186,7 @@ def train_order(task, rest, path, trunk):
     experiments, orders = cloudpickle.loads(rest)
     return train_into(RunStore(path), trunk, _unpacked[key], experiments, orders)
 
-# %% ../nbs/11_sweep.ipynb #b3aebac5
+# %% ../nbs/11_sweep.ipynb #9c3a3161
 @dataclass
 class TrainingRunner:
     "Trains the runs of a plan that its folder does not have yet."
@@ -234,7 +234,7 @@ class TrainingRunner:
         self._keep(list(self.unwritten.values())) # there may be room again
         return self._results(plan)
 
-# %% ../nbs/11_sweep.ipynb #f555ace3
+# %% ../nbs/11_sweep.ipynb #669f26dc
 @patch
 def run_sweep_from_plan(self:TrainingRunner,
     plan, # a `SweepPlan`, or the path of one saved
@@ -286,7 +286,7 @@ def _same_kind(self:TrainingRunner, plan):
     raise ContractError(f"output_dir {str(self.store.path)!r}", f"{wanted} runs, for mode={self.mode!r}",
                         f"{len(mixed)} {there} ones", "choose another output_dir")
 
-# %% ../nbs/11_sweep.ipynb #4f95c80c
+# %% ../nbs/11_sweep.ipynb #6cb72380
 @patch
 def _simulate(self:TrainingRunner, plan):
     done = self.store.finished(plan)
@@ -348,7 +348,7 @@ def _results(self:TrainingRunner, plan):
                       "and run the sweep again from this runner", stacklevel=3)
     return out
 
-# %% ../nbs/11_sweep.ipynb #d6b39236
+# %% ../nbs/11_sweep.ipynb #d2b96c71
 @patch
 def _here(self:TrainingRunner, task, todo, orders, progress):
     "In this process, one trunk after another."
@@ -382,7 +382,7 @@ def _lost(self:TrainingRunner, es, err, progress):
     self._keep(runs)
     progress.failed |= {r.experiment_id for r in runs}
 
-# %% ../nbs/11_sweep.ipynb #625d7946
+# %% ../nbs/11_sweep.ipynb #653833c0
 @patch
 def _through(self:TrainingRunner, task, todo, orders, progress):
     "Hand the trunks to the executor and watch the folder."

@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['PEAKS', 'WORKER', 'pick_device', 'autocast_for', 'peak_flops', 'settled', 'StepTimeout', 'step_alarm', 'Stopped',
-           'Diverged', 'Trunk', 'astray', 'identity', 'make_optimizer', 'switch_checkpointing', 'compiled',
+           'Diverged', 'Trunk', 'astray', 'identity', 'State', 'make_optimizer', 'switch_checkpointing', 'compiled',
            'seconds_a_pass']
 
-# %% ../nbs/09d_trunk.ipynb #0158a9f9
+# %% ../nbs/09d_trunk.ipynb #45b674e0
 import math, os, signal, threading, warnings
 from contextlib import contextmanager, nullcontext
+import msgspec
 from .checkpoint import load_checkpoint, save_checkpoint
 from .errors import ContractError, check_device
 from .evaluate import free_memory, is_out_of_memory
-from .experiments import stable_hash
+from .experiments import Count, Natural, stable_hash
 from .feed import Feed
 from .files import beside
+from .run import Finite, Share
 from fastcore.basics import patch
 
-# %% ../nbs/09d_trunk.ipynb #ea46f2ef
+# %% ../nbs/09d_trunk.ipynb #10b8b68f
 PEAKS = { # dense bf16 (T4: fp16), from the makers' data sheets; a name before the one it begins with
     "H200": 9.9e14, "H100": 9.9e14, "A100": 3.12e14, "A10G": 7e13, "L40S": 3.62e14, "L40": 1.81e14,
     "L4": 1.21e14, "4090": 1.65e14, "T4": 6.5e13}
@@ -62,7 +64,7 @@ def settled(device, num_params, seed):
             torch.set_num_threads(threads)
             if precision: torch.set_float32_matmul_precision(precision)
 
-# %% ../nbs/09d_trunk.ipynb #90e244b4
+# %% ../nbs/09d_trunk.ipynb #c04faa82
 WORKER = "FLOPS_FIT_WORKER" # set in the processes of `device_executor`: they may be ended
 
 class StepTimeout(Exception): "A step took longer than the recipe allows."
@@ -91,7 +93,7 @@ def step_alarm(
         again(0)
         signal.signal(signal.SIGALRM, before)
 
-# %% ../nbs/09d_trunk.ipynb #de3313c2
+# %% ../nbs/09d_trunk.ipynb #a20359d1
 class Stopped(Exception): "Training was asked to stop; its state is saved."
 
 class Diverged(Exception): "The loss is no longer a finite number, or far above its start for long."
@@ -135,7 +137,7 @@ class Trunk:
                 self.alarm(0)
                 if each is not None: each(self)
 
-# %% ../nbs/09d_trunk.ipynb #bb6982b0
+# %% ../nbs/09d_trunk.ipynb #4f367bf5
 @patch
 def gradient(self:Trunk, x, y):
     """The gradient of one batch; gives its mean loss. Where memory runs out, the batch goes through
@@ -166,7 +168,7 @@ def _parts(self:Trunk, x, y):
         counts = torch.stack([(p != -100).sum() for p in ys]).tolist()
     return sum(self._part(xp, yp, n/sum(counts)) for xp, yp, n in zip(xs, ys, counts) if n)
 
-# %% ../nbs/09d_trunk.ipynb #67aff556
+# %% ../nbs/09d_trunk.ipynb #9a7b5a4f
 def astray(losses, first=5, long=20):
     """Have the last `long` noted losses all been more than twice as far from zero as the mean of the
     `first`? Early noise does not count."""
@@ -190,7 +192,7 @@ def note(self:Trunk, factor):
         raise Diverged(f"the training loss was {mean:.3g}, far above its start of "
                        f"{self.curve[0][3]:.3g} for long, {advice}")
 
-# %% ../nbs/09d_trunk.ipynb #9032f9c8
+# %% ../nbs/09d_trunk.ipynb #bd9b1a05
 @patch
 def rng(self:Trunk):
     "Random state of the host, which draws the data, and of the GPU behind it."
@@ -223,7 +225,7 @@ def back(self:Trunk, state):
     self.set_rng(rng)
     self.curve, self.sum = list(curve), total.clone()
 
-# %% ../nbs/09d_trunk.ipynb #99c6eb4b
+# %% ../nbs/09d_trunk.ipynb #f37261a6
 def identity(
     e, # `Experiment`, of the rate it is really trained at
     recipe, # how
@@ -231,6 +233,14 @@ def identity(
     "What a checkpoint of this experiment's trunk has to be of."
     return dict(trunk=getattr(e, "trunk", None), lr=e.lr, seed=e.seed, batch_size=e.batch_size,
                 recipe=stable_hash(recipe.decides()))
+
+class State(msgspec.Struct):
+    "What is saved with a trunk beside its tensors."
+    step: Natural
+    curve: list[tuple[Natural, Natural, Share, Finite]] # step, tokens, rate, loss
+    sum: Finite # of the losses since the last note
+    count: Natural # of them
+    micro: Count # samples through the model at once
 
 @patch
 def save(self:Trunk, path, stage=beside, **info):
@@ -240,18 +250,19 @@ def save(self:Trunk, path, stage=beside, **info):
                     micro=self.micro, **info)
 
 @patch
-def load(self:Trunk, path, **of):
+def load(self:Trunk, path, kind=State, **of):
     """Take up a state from disk, if it is of this trunk and of what else is asked; gives what was
-    saved with it, or None where there is no such state."""
-    info, rng = load_checkpoint(path, self.model, self.opt, of=identity(self.e, self.recipe) | of)
+    saved with it, a `State` or what `kind` makes of that, or None where there is no such state."""
+    info, rng = load_checkpoint(path, self.model, self.opt, of=identity(self.e, self.recipe) | of,
+                                kind=kind)
     if info is None: return None
     self.set_rng(rng)
-    self.step, self.curve, self.count = info["step"], [tuple(r) for r in info["curve"]], info["count"]
-    self.sum.fill_(info["sum"])
-    self.micro = min(self.micro, info.get("micro", self.micro))
+    self.step, self.curve, self.count = info.step, list(info.curve), info.count
+    self.sum.fill_(info.sum)
+    self.micro = min(self.micro, info.micro)
     return info
 
-# %% ../nbs/09d_trunk.ipynb #1915f1cb
+# %% ../nbs/09d_trunk.ipynb #3a98550d
 def make_optimizer(model, lr, recipe, device):
     "AdamW over the model's own `param_groups`, else with decay on matrices only."
     import torch
@@ -278,7 +289,7 @@ def switch_checkpointing(model):
                         "give the model or its config a `gradient_checkpointing` that its forward "
                         "looks at, or leave it out")
 
-# %% ../nbs/09d_trunk.ipynb #16698f96
+# %% ../nbs/09d_trunk.ipynb #66a3124b
 def compiled(
     trunk, # a `Trunk` that is about to take `steps` steps
     steps:int, # how many, cooldowns apart

@@ -20,7 +20,7 @@ from ..recipe import Recipe
 from ..experiments import stable_hash
 from ..store import load_checkpoint, save_checkpoint
 from ..evaluate import PeakMemory, evaluate
-from ..trunk import Trunk, compiled, pick_device, settled
+from ..trunk import State, Trunk, compiled, pick_device, settled
 
 # %% ../../nbs/examples/smalllm.ipynb #c2d3dfd1
 def _write(file, text):
@@ -57,6 +57,10 @@ def train_tokenizer(
     return file
 
 # %% ../../nbs/examples/smalllm.ipynb #cd7e1561
+class _Last(State):
+    history: list[dict[str, float|None]]
+    ended: str|None
+
 def _take_up(folder, model):
     "Weights into the model; a model that was not trained is never given."
     if load_checkpoint(folder, model)[0] is None:
@@ -142,8 +146,8 @@ def train_lm(
     with settled(device, N, seed):
         t = Trunk(task, e, replace(recipe, micro_batch=micro_batch or recipe.micro_batch), device)
         t.call = compiled(t, num_steps)
-        info = t.load(folder/"last")
-        history, ended = (info["history"], info["ended"]) if info else ([], None)
+        info = t.load(folder/"last", _Last)
+        history, ended = (info.history, info.ended) if info else ([], None)
         every, before = max(1, math.ceil(num_steps/evals)), history[-1]["seconds"] if history else 0.
         begun = time.perf_counter()
         while ended is None:

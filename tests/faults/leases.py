@@ -2,11 +2,12 @@
 import contextlib
 import importlib
 
-BEAT, STALE = .05, 1.5 # seconds: between two beats, and without one until a claim is void
+BEAT, STALE = .05, 2. # seconds: between two beats, and without one until a claim is void
+PATIENT = 8. # where nobody is stopped, so that a busy machine takes no claim away
 
 
 @contextlib.contextmanager
-def quick():
+def quick(stale=STALE):
     "In this process, claims are beaten and turn stale as above."
     changed = []
     for module in ("flops_fit.lease", "flops_fit.store"):
@@ -14,7 +15,7 @@ def quick():
             module = importlib.import_module(module)
         except ModuleNotFoundError:
             continue
-        for names, value in ((("_BEAT", "BEAT"), BEAT), (("_STALE", "STALE"), STALE)):
+        for names, value in ((("_BEAT", "BEAT"), BEAT), (("_STALE", "STALE"), stale)):
             for name in names:
                 if hasattr(module, name):
                     changed.append((module, name, getattr(module, name)))

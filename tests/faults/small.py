@@ -55,8 +55,9 @@ def undisturbed():
 
 def stops():
     "Where the life's two stops fall: (experiment_id, step) in a cooldown, then in a trunk."
-    first, second = (es[-1] for es in make_plan().trunks.values())
-    return ((first.experiment_id, first.num_steps - 2), (second.experiment_id, second.num_steps//2))
+    first, second = make_plan().trunks.values()
+    cooling, trunk = first[1], second[-1]
+    return ((cooling.experiment_id, cooling.num_steps - 2), (trunk.experiment_id, trunk.num_steps//2))
 
 
 def live(path, listeners=(), **settings):
@@ -199,7 +200,10 @@ def start(function, *args):
 def _quietly(function, args):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     torch.set_num_threads(1)
-    function(*args)
+    try:
+        function(*args)
+    except KeyboardInterrupt:
+        raise SystemExit(1) from None
 
 
 def end(process, seconds=120):
@@ -267,9 +271,9 @@ class Partner:
 
 
 def _serve(pipe):
-    from faults.leases import quick
+    from faults.leases import PATIENT, quick
 
-    with hurry(), quick():
+    with hurry(), quick(PATIENT):
         while True:
             try:
                 path, log = pipe.recv()

@@ -28,13 +28,13 @@ KINDS = {
     "claim": "locks/**/owner.json", "beat": "progress/*.json",
     "weights": "weights/**/*.safetensors", "calibration": "calibration.json", "stop": "stop"}
 STRIDE = 1 if LONG else 5
-SMALL = {"zero", "huge", "fifo"} # where a file's content plays no part, these do
+WORST = {"zero", "huge", "fifo"} # these once hung or killed the reader
 
 
 def cases():
     for i, kind in enumerate(KINDS):
         for j, damage in enumerate(DAMAGES):
-            if (i + j) % STRIDE == 0 or damage in SMALL and kind in ("run", "trunk"):
+            if (i + j) % STRIDE == 0 or damage in WORST and kind in ("run", "trunk"):
                 yield pytest.param(kind, damage, id=f"{kind}-{damage}")
 
 
@@ -103,7 +103,9 @@ def test_the_end_is_the_same_or_the_file_is_named(kind, damage, template, tmp_pa
     if runs is not None:
         assert outcome(runs) == undisturbed()
         assert not set(Log(tmp_path/"log", path).count("began")) & set(whole)
-        assert len(json.loads((path/"results.json").read_text())) == len(runs)
+        results = path/"results.json"
+        if not results.is_dir(): # one cannot be replaced: a warning says so
+            assert len(json.loads(results.read_text())) == len(runs)
         return
 
     remove(file) # as the refusal advises

@@ -36,7 +36,7 @@ class NoRoom(Tap):
 
 
 def runner(path, log, **settings):
-    return TrainingRunner(output_dir=path, progress=False, on_step=[log], save_every=.01, **settings)
+    return TrainingRunner(output_dir=path, progress=False, on_step=[log], save_every=0., **settings)
 
 
 @pytest.mark.parametrize("words", [

@@ -13,7 +13,7 @@ import pytest
 
 from faults import LONG
 from faults.injection import FAULTS, KINDS, Carried, Count, Fault, Injector
-from faults.leases import quick
+from faults.leases import PATIENT, quick
 from faults.small import (
     Log, Partner, StopAt, check, end, finished, hurry, live, start, stops, train, undisturbed)
 from flops_fit.errors import ContractError
@@ -35,7 +35,7 @@ def pairs(faults, every=1):
 def calls(tmp_path_factory):
     "How often each kind is called in the sweep's life: {kind: times}."
     folder = tmp_path_factory.mktemp("count")
-    with Count(folder) as count, quick():
+    with Count(folder) as count, quick(PATIENT):
         live(folder/"s")
     return count.seen
 
@@ -43,7 +43,7 @@ def calls(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def short_leases():
     "A process that is killed while it gives a claim back leaves one that has to turn stale."
-    with quick():
+    with quick(PATIENT):
         yield
 
 
@@ -130,7 +130,7 @@ def test_an_error_in_one_runner(kind, what, number, calls, tmp_path):
 
 def doomed(case):
     "The sweep's whole life, in a process that ends in the midst of it."
-    with quick():
+    with quick(PATIENT):
         for stop in stops():
             case.part(StopAt(case.path, *stop))
         case.part()
@@ -164,7 +164,7 @@ def test_an_error_in_one_of_two_runners(kind, what, number, calls, tmp_path, par
 
 def doomed_beside(case):
     "A sweep beside another's, in a process that ends in the midst of it."
-    with hurry(), quick():
+    with hurry(), quick(PATIENT):
         case.part()
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from faults import LONG
-from faults.leases import quick
+from faults.leases import PATIENT, quick
 from faults.mortals import Slow
 from faults.processes import children, gone, state, wait
 from faults.small import Log, end, files, finished, hurry, make_plan, start, train
@@ -37,14 +37,14 @@ def good(tmp_path_factory):
     return outcome(runs)
 
 
-def alone(path, log):
-    with quick(), hurry():
-        train(path, plan(), [log, Slow(.003)], save_every=.02)
+def alone(path, log, plan):
+    with quick(PATIENT), hurry():
+        train(path, plan, [log, Slow(.003)], save_every=.02)
 
 
-def with_workers(path, log):
-    with quick(), hurry(), device_executor(2) as pool:
-        train(path, plan(), [log, Slow(.01)], executor=pool, save_every=.02)
+def with_workers(path, log, plan):
+    with quick(PATIENT), hurry(), device_executor(2) as pool:
+        train(path, plan, [log, Slow(.01)], executor=pool, save_every=.02)
 
 
 def send(pid, number):
@@ -90,7 +90,7 @@ def test_signals_to_runners_that_share_a_folder(good, tmp_path):
         assert rounds < 20*PARENTS
         path = tmp_path/f"{rounds}"/"s"
         log, seen = Log(tmp_path/f"log{rounds}", path), {}
-        runners = [start(alone, path, log) for _ in range(2)]
+        runners = [start(alone, path, log, plan()) for _ in range(2)]
         while todo and any(r.is_alive() for r in runners):
             time.sleep(.05 + rng.random()*.4)
             i = rng.randrange(2)
@@ -99,7 +99,7 @@ def test_signals_to_runners_that_share_a_folder(good, tmp_path):
             number, sent = todo.pop(), sent + 1
             if number != signal.SIGSTOP:
                 end(runners[i])
-                runners[i] = start(alone, path, log)
+                runners[i] = start(alone, path, log, plan())
             nothing_changed(path, seen, log)
 
         for runner in runners:
@@ -133,7 +133,7 @@ def test_signals_to_workers_and_their_parents(good, tmp_path):
 def one_pool(path, log, todo, rng):
     "One life of a pool, with signals until its parent has ended. Gives how many were sent."
     sent, lines = 0, len(log.lines())
-    parent = start(with_workers, path, log)
+    parent = start(with_workers, path, log, plan())
     wait(lambda: len(log.lines()) > lines or not parent.is_alive(), 120)
     family = children(parent.pid)
     while todo and parent.is_alive():
