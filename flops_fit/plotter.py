@@ -62,6 +62,14 @@ def _law(analysis):
                        f"{len(analysis.runs)} runs are completed and 6 are needed.")
     return analysis.law
 
+# %% ../nbs/12_plotter.ipynb #c0ffee31
+def _drawn(best):
+    "The optimum with its ends no further than a factor of a million away: what is open has no end to draw"
+    for name in ("optimal_params", "optimal_tokens", "expected_loss", "tokens_per_param"):
+        v = best[name] = np.where((best[name] > 1e-30) & (best[name] < LARGEST), best[name], np.nan)
+        best[f"{name}_lower"], best[f"{name}_upper"] = np.maximum(best[f"{name}_lower"], v/1e6), np.minimum(best[f"{name}_upper"], v*1e6)
+    return best
+
 # %% ../nbs/12_plotter.ipynb #da6891b0
 def _minima(analysis):
     "The parabolas' minima that lie inside their grids, and ± their standard errors as factors"
@@ -122,13 +130,6 @@ def _against_compute(analysis, ax, C, title, y, legend, log=True):
     _log(ax.xaxis, False)
     if log: _log(ax.yaxis)
     _finish(ax, analysis, title, "compute C (FLOPs)", y, legend)
-
-def _drawn(best):
-    "The optimum with its ends no further than a factor of a million away: what is open has no end to draw"
-    for name in ("optimal_params", "optimal_tokens", "expected_loss", "tokens_per_param"):
-        v = best[name] = np.where((best[name] > 1e-30) & (best[name] < LARGEST), best[name], np.nan)
-        best[f"{name}_lower"], best[f"{name}_upper"] = np.maximum(best[f"{name}_lower"], v/1e6), np.minimum(best[f"{name}_upper"], v*1e6)
-    return best
 
 def _band(ax, best, name, color, label):
     ax.plot(best["target_compute"], best[name], color=color, lw=1.6, label=label)
