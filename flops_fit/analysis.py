@@ -45,8 +45,9 @@ class ScalingAnalysis:
     def max_compute(self): return float(self.runs.flops.max())
     @property
     def optimal_ratio(self):
-        "Tokens per parameter at the optimum of the largest budget; NaN without a law"
-        return float(self._optimum(self.law, self.max_compute)["tokens_per_param"]) if self.law else np.nan
+        "Tokens per parameter at the optimum of the largest budget; NaN where these runs do not say"
+        best = _asked(lambda: self.predict(self.max_compute), None)
+        return np.nan if best is None else float(best["tokens_per_param"])
     @property
     def unique_tokens(self):
         "Unique tokens of the data, where all runs had the same number; else None"
@@ -251,8 +252,12 @@ def _facts(self:ScalingAnalysis):
         return show(r[c].min()) if r[c].max() < 1.001*r[c].min() else f"{show(r[c].min())} to {show(r[c].max())}"
     facts = [f"{'SIMULATED: ' if self.simulated else ''}{len(r)} runs, {span('num_params')} parameters, {span('num_tokens')} tokens, {span('flops')} FLOPs"]
     if self.law is not None:
-        best = self._optimum(self.law, self.max_compute)
-        facts.append(f"at the largest budget N* = {between(best, 'optimal_params')}, D* = {between(best, 'optimal_tokens')}, {human(best.tokens_per_param)} tokens per parameter")
+        best = _asked(lambda: self.predict(self.max_compute), None)
+        if best is None: facts.append("they do not determine the optimum at the largest budget")
+        else:
+            ratio = human(best.tokens_per_param)
+            facts.append(f"at the largest budget N* = {between(best, 'optimal_params')}, "
+                         f"D* = {between(best, 'optimal_tokens')}, {ratio} tokens per parameter")
         facts.append(f"N* grows as C^{self.n_opt_fit.exponent_a:.3f} ({self.n_opt_fit.a_ci[0]:.3f} to {self.n_opt_fit.a_ci[1]:.3f}), D* as C^{self.d_opt_fit.exponent_a:.3f}")
     if len(held := self.held_out):
         facts.append(f"fitted on the {held.fitted.iloc[0]:.0f} runs below {flop(held.below.iloc[0])} FLOPs and asked for the {held.held.iloc[0]:.0f} above{' near the optimum' if self.repeats is None else ''}: " +

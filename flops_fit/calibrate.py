@@ -65,6 +65,8 @@ class _Told(msgspec.Struct, forbid_unknown_fields=True):
     key: str
     warnings: list[FitWarning]
 
+def _listed(v): return [*v] if isinstance(v, (list, tuple, np.ndarray)) and len(getattr(v, 'shape', (1,))) else [v]
+
 @dataclass
 class Calibration:
     "What a search for learning rates found."
@@ -83,7 +85,7 @@ class Calibration:
     def plot(self, axes=None):
         "Loss against rate for each size, and the best rates with the line that is carried on. Gives the two Axes."
         import matplotlib.pyplot as plt
-        if axes is not None and (np.shape(axes) != (2,) or not all(isinstance(a, plt.Axes) for a in axes)):
+        if axes is not None and [isinstance(a, plt.Axes) for a in _listed(axes)] != [True, True]:
             refuse("axes", "two matplotlib Axes, or None for new ones", axes)
         if axes is None: _, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
         for b in self.best:

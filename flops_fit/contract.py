@@ -98,8 +98,8 @@ def model_num_params(
 # %% ../nbs/00b_contract.ipynb #cfc3ba62
 def _each_size(sizes):
     "Sizes as plain numbers, ascending"
-    check_numbers(sorted(sizes) if isinstance(sizes, (set, range)) else sizes, "sizes", above=0,
-                  most=2**62, fix="pass values of the size parameter")
+    sizes = [*sizes] if isinstance(sizes, (set, range)) else sizes
+    check_numbers(sizes, "sizes", above=0, most=2**62, fix="pass values of the size parameter")
     return sorted(as_number(s) for s in sizes)
 
 def create_models_at_sizes(
@@ -194,6 +194,7 @@ class Task:
     def __post_init__(self):
         check_callable(self.model_cls, "model_cls", "a class or factory that returns an nn.Module",
                        fix="pass the class itself or a function of the size, not a built model")
+        _size_param(self.model_size_param)
         self.model_kwargs = _kwargs(self.model_kwargs)
         check_kind(self.metrics, "metrics", dict, "a dict of functions by name", optional=True)
         check_callable(self.loss_fn, "loss_fn", "a function of (outputs, targets)", optional=True)

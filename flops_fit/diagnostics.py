@@ -161,7 +161,7 @@ def held_out(
     "Error in predicting the largest runs from the others; empty when there are too few of either"
     d = _fitted(fit).data
     h = check_number(h, "h", above=1, most=1e12, error=FitError)
-    near = np.inf if near == np.inf else check_number(near, "near", above=1, most=1e12,
+    near = np.inf if isinstance(near, float) and near == np.inf else check_number(near, "near", above=1, most=1e12,
                                                       error=FitError)
     U = d.get("U") if unique_tokens is None else np.minimum(_tokens(unique_tokens, fit.num_runs),
                                                             d["D"])

@@ -20,8 +20,9 @@ class ContractError(ValueError):
         got, # what came
         fix:str, # what to do about it
     ):
-        self.what, self.expected, self.got, self.fix = what, expected, str(got), fix
-        super().__init__(what, expected, str(got), fix)
+        got = str(got) if isinstance(got, (str, os.PathLike, Exception)) else shown(got, 200)
+        self.what, self.expected, self.got, self.fix = what, expected, got, fix
+        super().__init__(what, expected, got, fix)
 
     def __str__(self): return f"{self.what}\n  expected: {self.expected}\n  got:      {self.got}\n  fix:      {self.fix}"
 

@@ -58,6 +58,10 @@ def _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, k)
             raise FitError(f"{v}: expected several {what}, got {data[v][0]:.4g} for every run. "
                            f"Nothing about {v} can be learned; vary it, or fit a law without it.")
     data["compute"] = _column(k*N*data["D"] if compute is None else compute, "compute", n)
+    off = float(np.median(data["compute"]/(k*N*data["D"])))
+    if not 1e-3 < off < 1e3:
+        raise FitError(f"compute: expected the FLOPs of each run, {k:.3g}·N·D or so, got {off:.2g} "
+                       "times that in the middle. Pass all three in plain units, or flops_factor.")
     if unique_tokens is not None:
         U = np.minimum(column(unique_tokens, "unique_tokens"), data["D"])
         again = int((data["D"] > 1.01*U).sum())

@@ -268,7 +268,7 @@ def conf_int(self:LawFit,
     n_boot=4000, # refits of the bootstrap
     C=None,      # a budget in FLOPs: adds rows for its optimal_params, optimal_tokens and expected_loss
 )->pd.DataFrame: # columns lower, upper; a row for each parameter, and for the exponents a of N* and b of D*
-    "Confidence intervals of the parameters"
+    "Confidence intervals of the parameters; an end that the runs leave open is 0 or infinite"
     method = check_choice(method, "method", (None, "delta", "profile", "bootstrap"),
                           error=FitError) or "delta"
     level, n_boot = _level(level), _times(n_boot, "n_boot")
@@ -283,7 +283,10 @@ def conf_int(self:LawFit,
         else:     # the rise at which a parabolic profile would end where the delta interval does
             rise = .5*(t*se/float(spread(h, self.theta, bend)))**2
             lo, hi = profile(self.problem, h, self.phi, se, rise, self.delta, self.data.get("weights", 1.), *self._bounds)
-        with np.errstate(over="ignore"): rows[name] = inverse(np.array([lo, hi]))
+        with np.errstate(over="ignore"): lo, hi = inverse(np.array([lo, hi], float))
+        # a positive number's end that the runs leave open
+        if name not in self.law.real: lo, hi = lo if lo > 1e-30 else 0., hi if hi < LARGEST else np.inf
+        rows[name] = lo, hi
     return pd.DataFrame.from_dict(rows, orient="index", columns=["lower", "upper"])
 
 @patch
@@ -360,10 +363,12 @@ def _headline(self:LawFit):
     return (f"{self.law.name} law, L = {self.law.equation}; {self.num_runs} runs, {how}, objective {self.objective:.7g}, "
             f"noise {self.sigma:.2g}; {self.reached:.0%} of starts agree, condition {self.condition:.2g}")
 
+def _said(v): return f"{v:.5g}" if np.isfinite(v) else "open"
+
 @patch
 def summary(self:LawFit, level=.95)->str:
     "The fit in words and numbers"
-    lines = [self._headline(), self.table(level).to_string(float_format="{:.5g}".format)]
+    lines = [self._headline(), self.table(level).map(_said).to_string()]
     if self.plain is not None: lines.append(f"beside it: {self.plain!r}")
     return "\n".join(lines + [f"! {w}" for w in self.warnings])
 
@@ -372,7 +377,7 @@ def _repr_html_(self:LawFit):
     from html import escape
     beside = f"<p>Beside it: {escape(repr(self.plain))}</p>" if self.plain is not None else ""
     notes = "".join(f"<li><b>{escape(w.code)}</b>: {escape(w.message)} <i>{escape(w.remedy)}</i></li>" for w in self.warnings)
-    table = self.table().to_html(border=0, float_format="{:.5g}".format)
+    table = self.table().map(_said).to_html(border=0)
     return f"<p>{escape(self._headline())}</p>{table}{beside}" + (f"<ul>{notes}</ul>" if notes else "")
 
 _arrays = "theta root M c phi lower upper prior_mean prior_root".split()
@@ -448,9 +453,13 @@ def from_dict(cls:LawFit,
     form = check_numbers(d["form"], "d['form']", least=0, n=2, error=FitError)
     warnings = [_read_warning(w) for w in check_kind(d["warnings"], "d['warnings']", list, "a list",
                                                      error=FitError)]
-    return cls(law=law, data=_read_data(d), form=tuple(form.tolist()), **plainly, **arrays,
-               warnings=warnings,
-               plain=LawFit.from_dict(d["plain"]) if d["plain"] is not None else None)
+    plain = None if d["plain"] is None else LawFit.from_dict(d["plain"])
+    fit = cls(law=law, data=_read_data(d), form=tuple(form.tolist()), **plainly, **arrays,
+              warnings=warnings, plain=plain)
+    with np.errstate(over="ignore"): params = fit.params
+    if not np.isfinite([*params.values()]).all():
+        refuse("d['theta']", "parameters that are finite", params, "save the fit again", FitError)
+    return fit
 
 def _read_warning(w):
     check_kind(w, "d['warnings']", dict, "dicts with code, message and remedy", error=FitError)

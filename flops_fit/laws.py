@@ -38,8 +38,9 @@ class Law:
                        "a function (theta, x, y, u, grad) -> loss, gradient", error=FitError)
         check_callable(self.starts, "Law(starts=)", "a function (x, y, loss, u) -> starts",
                        optional=True, error=FitError)
-        check_kind(self.real, "Law(real=)", (tuple, list, set), "names of parameters",
-                   error=FitError)
+        real = check_kind(self.real, "Law(real=)", (tuple, list, set), "names of parameters",
+                          error=FitError)
+        for p in real: check_text(p, "Law(real=)", "names of parameters", error=FitError)
         check_kind(self.equation, "Law(equation=)", str, "a text", error=FitError)
         check_bool(self.needs_unique, "Law(needs_unique=)", error=FitError)
         for what in ("units", "fixed"):

@@ -112,7 +112,7 @@ def _budgets(compute_budgets):
 def _sizes(sizes, what="sizes"):
     "Values of the size parameter as plain numbers, or None"
     if sizes is None: return None
-    if isinstance(sizes, (set, range)): sizes = sorted(sizes)
+    if isinstance(sizes, (set, range)): sizes = [*sizes]
     check_numbers(sizes, what, above=0, most=2**62,
                   fix="pass values of the size parameter, or leave it out")
     return {as_number(s) for s in sizes}

@@ -160,7 +160,7 @@ def isoflop_budgets(
     "Budgets around which the compute of the runs piles up"
     N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, error=FitError)
     c = np.log(check_numbers(C, "C", least=SMALLEST, most=LARGEST, n=len(N), error=FitError))
-    width = check_number(width, "width", above=0, most=100, error=FitError)
+    width = check_number(width, "width", least=1e-6, most=100, error=FitError)
     out, left = np.full(len(c), np.nan), np.ones(len(c), bool)
     grid = np.unique(np.r_[c, (c[:, None] + np.linspace(-width, width, 9)).ravel()])
     density = np.exp(-.5*((grid[:, None] - c)/(width/2.5))**2).sum(1)

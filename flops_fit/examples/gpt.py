@@ -219,15 +219,21 @@ class GPT(nn.Module):
         labels=None, # (batch, seq_len) the next tokens
         cache:list=None, # a list for each block, kept by `generate`
     )->tuple: # logits (batch, seq_len, vocab_size), and the loss, None without labels
+        if input_ids.ndim != 2:
+            raise ContractError("GPT(input_ids)", "tokens in rows, (batch, seq_len)",
+                                f"shape {tuple(input_ids.shape)}", "stack sequences of one length")
         start = cache[0][0].shape[2] if cache and cache[0] else 0
         end = start + input_ids.shape[1]
         if end > self.config.max_seq_len:
-            raise ValueError(f"GPT: {end} tokens do not fit the context of {self.config.max_seq_len}; shorten the sequences or raise max_seq_len")
+            raise ContractError("GPT(input_ids)", f"at most the context of {self.config.max_seq_len} tokens",
+                                end, "shorten the sequences or raise max_seq_len")
         cos, sin = self.rope(end - start, start)
         try: x = self.embed(input_ids)
         except IndexError:
-            raise ValueError(f"GPT: the tokens run from {input_ids.min()} to {input_ids.max()}, but the model knows 0 to {self.config.vocab_size - 1}; "
-                             "set vocab_size to the tokenizer's") from None
+            top = self.config.vocab_size - 1
+            raise ContractError("GPT(input_ids)", "tokens of the model's vocabulary",
+                                f"{input_ids.min()} to {input_ids.max()}; it knows 0 to {top}, as vocab_size says",
+                                "set vocab_size to the tokenizer's") from None
         for i, block in enumerate(self.blocks):
             if self.config.gradient_checkpointing and self.training and torch.is_grad_enabled():
                 x = checkpoint(block, x, cos, sin, use_reentrant=False)

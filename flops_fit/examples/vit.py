@@ -120,7 +120,8 @@ class VisionTransformer(nn.Module):
         images, # (batch, channels, image_size, image_size)
     ): # logits (batch, num_classes)
         if images.shape[1:] != (self.channels, self.image_size, self.image_size):
-            raise ValueError(f"VisionTransformer: expected images of shape {(self.channels, self.image_size, self.image_size)}, got {tuple(images.shape[1:])}; set image_size and channels to the data's")
+            raise ContractError("VisionTransformer(images)", f"shape {(self.channels, self.image_size, self.image_size)}",
+                                f"{tuple(images.shape[1:])}", "set image_size and channels to the data's")
         x = self.patch(patchify(images, self.patch_size)) + self.pos
         if self.token is not None: x = torch.cat([self.token.expand(len(x), 1, -1), x], 1)
         for block in self.blocks: x = block(x)
