@@ -4,7 +4,7 @@ BIN = .venv/bin
 DEMO_DIR ?= demo
 
 # The browser part of `make test` opens the tutorials and explorers in a headless Chromium, and is skipped where there is none.
-.PHONY: demo test notebooks pytest browser faults docs readme clean
+.PHONY: demo test notebooks pytest browser fuzz faults docs readme clean
 
 .venv/pip-ready:
 	$(PYTHON) -m venv .venv
@@ -31,6 +31,10 @@ pytest: .venv/dev-ready
 
 browser: .venv/dev-ready
 	FLOPS_FIT_BROWSER=1 $(BIN)/python -m pytest -q -rs tests/test_browser.py
+
+# 100,000 generated calls of the public functions, about ten minutes on two cores; `make test` makes 10,000
+fuzz: .venv/dev-ready
+	$(BIN)/python tests/fuzzing.py 100000
 
 # Every k-th call to fail, every state after a power cut, 200 signals, every damage: about an hour on two cores; `make test` takes samples.
 faults: .venv/dev-ready

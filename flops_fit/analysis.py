@@ -107,7 +107,8 @@ def _asked(question, none):
 @patch
 def _budget(self:ScalingAnalysis, C):
     "C, by default ten times the largest run"
-    C = check_number(C, "C", least=SMALLEST, most=LARGEST, optional=True, expected="a positive number of FLOPs, or None", error=FitError)
+    C = check_number(C, "C", least=SMALLEST, most=LARGEST, optional=True,
+                     expected="a positive number of FLOPs, or None", error=FitError)
     return float(10*self.max_compute if C is None else C)
 
 @patch
@@ -121,7 +122,8 @@ def approaches(self:ScalingAnalysis,
         if fit is None: continue
         row = rows[name] = dict(zip(("a", "a_lower", "a_upper"), (fit.n_opt.exponent_a, *fit.n_opt.a_ci))) | dict(zip(("b", "b_lower", "b_upper"), (fit.d_opt.exponent_a, *fit.d_opt.a_ci)))
         for col, power in (("num_params", fit.n_opt), ("num_tokens", fit.d_opt), ("loss", fit.l_opt)):
-            row |= dict(zip((col, f"{col}_lower", f"{col}_upper"), _asked(lambda: power.predict([C], interval=True)[["y", "lower", "upper"]].iloc[0], [np.nan]*3)))
+            row |= dict(zip((col, f"{col}_lower", f"{col}_upper"),
+                            _asked(lambda: power.predict([C], interval=True)[["y", "lower", "upper"]].iloc[0], [np.nan]*3)))
     laws = {"Chinchilla": self.plain, "repeats": self.repeats, "coupled": self.coupled}
     for name, fit in sorted(laws.items(), key=lambda kv: kv[1] is self.law):
         if fit is None: continue
@@ -155,7 +157,8 @@ def disagreement(self:ScalingAnalysis)->str:
 @patch
 def _unique(self:ScalingAnalysis, unique_tokens):
     if isinstance(unique_tokens, str) and unique_tokens == "data": return self.unique_tokens
-    return None if unique_tokens is None else float(_array(unique_tokens, "unique_tokens", "one positive number, 'data' or None", ndim=0))
+    return None if unique_tokens is None else float(_array(unique_tokens, "unique_tokens",
+                                                           "one positive number, 'data' or None", ndim=0))
 
 @patch
 def _told(self:ScalingAnalysis, law, U):

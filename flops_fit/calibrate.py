@@ -7,12 +7,14 @@ __all__ = ['best_rate', 'fit_rates', 'Calibration', 'calibrate', 'RateCheck', 'c
 
 # %% ../nbs/11b_calibrate.ipynb #761eaebb
 import math
+import numpy as np
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 import msgspec
-from .errors import ContractError, FitWarning
+from .errors import ContractError, FitWarning, check_kind, check_number, check_numbers, check_path, refuse, shown
+from .contract import Task
 from .experiments import SweepPlan, stable_hash
-from .planner import _budgets, _Family, guess_optimum, plan_sweep
+from .planner import _budgets, _Family, _flops, guess_optimum, plan_sweep
 from .recipe import PowerRate, Recipe, _MACHINE
 from .files import NewerFormat, parse, read_regular, seal, set_aside, unseal, write_atomic
 from .store import RunStore
@@ -22,10 +24,12 @@ from .sweep import TrainingRunner
 def best_rate(
     tried:dict, # {rate: held-out loss, or None where it diverged}
 )->tuple: # (best rate, at an edge?)
-    "The lowest point of a parabola in log rate through the best rate tried and its two neighbours; the best itself where a neighbour is missing or diverged. Raises `ValueError` where no run has a loss."
+    "The lowest point of a parabola in log rate through the best rate tried and its two neighbours; the best itself where a neighbour is missing or diverged. Raises `ContractError` where no run has a loss."
+    check_kind(tried, "tried", dict, "a dict {rate: loss, or None where it diverged}")
+    tried = {check_number(r, "tried: a rate", above=0): check_number(l, f"tried[{shown(r)}]", optional=True, expected="a loss, or None where it diverged") for r, l in tried.items()}
     rates = sorted(tried)
     known = [r for r in rates if tried[r] is not None]
-    if not known: raise ValueError("no rate gave a loss")
+    if not known: raise ContractError("tried", "a rate that gave a loss", "none", "try lower rates")
     i = rates.index(min(known, key=tried.get))
     near = rates[max(0, i-1):i+2]
     edge = i == 0 or i == len(rates)-1
@@ -42,6 +46,9 @@ def fit_rates(
     noise:float=.2, # of ln rate
 )->PowerRate:
     "Power law through the best rates, by least squares with a prior on the exponent."
+    pairs = best if isinstance(best, (list, tuple)) and best and all(isinstance(p, (list, tuple)) and len(p) == 2 for p in best) else refuse("best", "a list of (N, best rate)", best)
+    best = [check_numbers(p, "best", above=0, most=1e45, n=2).tolist() for p in pairs]
+    exponent, sd, noise = check_number(exponent, "exponent", least=-4, most=4), check_number(sd, "sd", least=1e-6, most=1e6), check_number(noise, "noise", least=1e-6, most=1e6)
     x, y = [math.log(n/1e6) for n, _ in best], [math.log(r) for _, r in best]
     mx, my = sum(x)/len(x), sum(y)/len(y)
     slope = (sum((a-mx)*(b-my) for a, b in zip(x, y))/noise**2 + exponent/sd**2)/(sum((a-mx)**2 for a in x)/noise**2 + 1/sd**2)
@@ -74,6 +81,8 @@ class Calibration:
     def plot(self, axes=None):
         "Loss against rate for each size, and the best rates with the line that is carried on. Gives the two Axes."
         import matplotlib.pyplot as plt
+        if axes is not None and (np.shape(axes) != (2,) or not all(isinstance(a, plt.Axes) for a in axes)):
+            refuse("axes", "two matplotlib Axes, or None for new ones", axes)
         if axes is None: _, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
         for b in self.best:
             rows = sorted((r["lr"], r["loss"]) for r in self.tried if r["size"] == b["size"] and r["loss"] is not None)
@@ -88,13 +97,13 @@ class Calibration:
 
     def save(self, path):
         "Write it, sealed."
-        return write_atomic(path, seal({**asdict(self), "recipe": self.recipe.to_dict()}))
+        return write_atomic(check_path(path, "path"), seal({**asdict(self), "recipe": self.recipe.to_dict()}))
 
     @classmethod
     def load(cls, path):
         """From disk; None where there is none. One that cannot be believed is set aside with a warning.
         Raises `OSError` where the disk does not let it be read."""
-        path = Path(path)
+        path = check_path(path, "path")
         try:
             d = parse(unseal(read_regular(path), path)[0], _Told)
             return cls(d.tried, d.best, d.suggestion, Recipe.from_dict(d.recipe), d.key, d.warnings)
@@ -137,7 +146,12 @@ def calibrate(
     factors=(.25, .5, 1, 2, 4), # of the rule's rate, to begin with
 )->Calibration:
     "Search for the learning rate at up to three small sizes. Raises `ContractError` where no small run can be planned, `RuntimeError` where none completed."
-    asked, budget, folder = recipe or Recipe(lr="calibrate"), _budgets(compute_budgets)[0], Path(output_dir)
+    check_kind(task, "task", Task, "a Task, as make_task gives it")
+    if task.train is None:
+        raise ContractError("task", "a Task with data to train on", "none",
+                            "pass make_task(..., dataset=, loss_fn=)")
+    asked, budget, folder = check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe(lr="calibrate"), _budgets(compute_budgets)[0], check_path(output_dir, "output_dir")
+    factors, flops = check_numbers(factors, "factors", least=1e-6, most=1e6, fix="use (.25, .5, 1, 2, 4)").tolist(), _flops(flops)
     rule = replace(asked, lr=None)
     key = stable_hash("calibration", task.describe(), {k: v for k, v in rule.to_dict().items() if k not in _MACHINE}, budget, flops, list(factors))
     kept = Calibration.load(folder/"calibration.json")
@@ -189,6 +203,8 @@ class RateCheck:
     def plot(self, ax=None):
         "Loss over the best of its size, against the rate over the planned rate."
         import matplotlib.pyplot as plt
+        if ax is not None and not isinstance(ax, plt.Axes):
+            refuse("ax", "matplotlib Axes, or None for new ones", ax)
         ax = ax or plt.subplots(figsize=(5, 3), layout="constrained")[1]
         for n in sorted({r["num_params"] for r in self.tried}):
             rows = sorted((r["lr"]/r["planned_lr"], r["loss"]) for r in self.tried if r["num_params"] == n and r["loss"] is not None)
@@ -206,6 +222,10 @@ def check_rates(
     progress:bool=True, # likewise
 )->RateCheck:
     "Train the cheapest run of the smallest and of the largest size at other rates."
+    check_kind(task, "task", Task, "a Task, as make_task gives it")
+    check_kind(plan, "plan", SweepPlan, "a SweepPlan", fix="pass what plan_sweep gives")
+    output_dir, factors = check_path(output_dir, "output_dir"), check_numbers(factors, "factors", least=1e-6, most=1e6, fix="use (.5, 2)").tolist()
+    if not plan.experiments: raise ContractError("plan", "a plan with runs", "none", "plan again")
     ends = [min((e for e in plan if e.num_params == n), key=lambda e: (e.flops, e.seed)) for n in sorted({min(e.num_params for e in plan), max(e.num_params for e in plan)})]
     rates = {e: {e.lr*f for f in (1, *factors)} for e in ends}
     main, store = RunStore(output_dir).finished(), RunStore(Path(output_dir)/"rates")

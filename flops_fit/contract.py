@@ -10,7 +10,7 @@ __all__ = ['create_model', 'model_num_params', 'create_models_at_sizes', 'valida
 import inspect, math
 from dataclasses import dataclass, field
 from .dataset import DataSource, hold_out, split_sample, validate_dataset, wrap_dataset, _name
-from .errors import ContractError
+from .errors import ContractError, check_callable, check_device, check_kind, check_number, check_numbers, check_text, plain, shown
 
 # %% ../nbs/00b_contract.ipynb #2a29290e
 def _model_name(model_cls):
@@ -28,6 +28,16 @@ def _shapes_only():
             return func(*args, **(kwargs or {}))
     return Skip()
 
+def _size_param(name): return check_text(name, "model_size_param", "the name of an argument",
+                                         fix="pass its name, such as 'd_model'")
+
+def _kwargs(model_kwargs):
+    "The model's other arguments: a dict by name"
+    for name in check_kind(model_kwargs, "model_kwargs", dict, "a dict of arguments",
+                           optional=True) or {}:
+        check_text(name, "model_kwargs", "names of arguments")
+    return dict(model_kwargs or {})
+
 def create_model(
     model_cls, # a class or factory that returns an `nn.Module`
     model_size_param:str, # the argument of `model_cls` that sets the size, such as "d_model"
@@ -40,7 +50,9 @@ def create_model(
     if not callable(model_cls):
         raise ContractError("model_cls", "a class or factory that returns an nn.Module", f"{type(model_cls).__name__}",
                             "pass the class itself or a function of the size, not a built model")
-    kwargs, name = {**(model_kwargs or {}), model_size_param: size}, _name(model_cls)
+    _size_param(model_size_param)
+    check_device(device)
+    kwargs, name = {**_kwargs(model_kwargs), model_size_param: size}, _name(model_cls)
     try:
         if device is None: model = model_cls(**kwargs)
         elif str(device) == "meta":
@@ -49,21 +61,29 @@ def create_model(
             with torch.device(device): model = model_cls(**kwargs)
     except ContractError: raise
     except Exception as e:
+        built = f"{name}({', '.join(f'{k}={shown(v)}' for k, v in kwargs.items())})"
         told = ("build it without reading tensor values (.item(), float(tensor)) in __init__: sizes are counted on the meta device"
-                if "meta" in str(e) else f"check that {name} takes {model_size_param!r} and that {size!r} is a size it allows")
-        raise ContractError(f"{name}({', '.join(f'{k}={v!r}' for k, v in kwargs.items())})", "a model that can be built",
+                if "meta" in str(e) else f"check that {name} takes {model_size_param!r} and that {shown(size)} is a size it allows")
+        raise ContractError(built, "a model that can be built",
                             f"{type(e).__name__}: {e}", told) from e
     if not isinstance(model, torch.nn.Module):
         raise ContractError(f"{name}(...)", "an nn.Module", type(model).__name__, "return the module from the factory")
-    if not callable(getattr(model, "num_params", None)):
-        raise ContractError(f"{type(model).__name__}.num_params", "a method that returns the number of parameters as an int", "no such method",
-                            "add `def num_params(self): return sum(p.numel() for p in self.parameters())`")
+    if not callable(getattr(model, "num_params", None)): _uncounted(model)
     return model
+
+def _uncounted(model):
+    raise ContractError(f"{type(model).__name__}.num_params",
+                        "a method that returns the number of parameters as an int", "no such method",
+                        "add `def num_params(self): return sum(p.numel() for p in self.parameters())`")
 
 def model_num_params(
     model, # a model that keeps the contract
 )->int: # N, as the model itself counts it
     "The model's own count of its parameters, checked to be a positive int no larger than what the module holds."
+    import torch
+    check_kind(model, "model", torch.nn.Module, "an nn.Module with num_params()",
+               fix="pass the built model")
+    if not callable(getattr(model, "num_params", None)): _uncounted(model)
     n, held, name = model.num_params(), sum(p.numel() for p in model.parameters()), type(model).__name__
     if isinstance(n, bool) or not isinstance(n, int) or n <= 0:
         raise ContractError(f"{name}.num_params()", "a positive int", f"{n!r} ({type(n).__name__})", "return `sum(p.numel() for p in self.parameters())`")
@@ -73,6 +93,12 @@ def model_num_params(
     return n
 
 # %% ../nbs/00b_contract.ipynb #cfc3ba62
+def _each_size(sizes):
+    "Sizes as plain numbers, ascending"
+    check_numbers(sorted(sizes) if isinstance(sizes, (set, range)) else sizes, "sizes", above=0,
+                  most=2**62, fix="pass values of the size parameter")
+    return sorted(plain(s) for s in sizes)
+
 def create_models_at_sizes(
     model_cls, # class or factory
     model_size_param:str, # the argument that sets the size
@@ -81,6 +107,7 @@ def create_models_at_sizes(
     device="meta", # "meta" counts without memory
 )->dict: # {size: model}
     "Build one model a size, on the meta device unless told otherwise."
+    _each_size(sizes)
     return {s: create_model(model_cls, model_size_param, s, model_kwargs, device) for s in sizes}
 
 def validate_model_contract(
@@ -90,11 +117,12 @@ def validate_model_contract(
     sizes=(64, 128), # two or more values of the size, to see that it matters
 )->dict: # {size: num_params}
     "Check that the family can be built, counts its parameters and grows with its size; returns the counts. Raises `ContractError`."
-    sizes = sorted(sizes)
-    if not isinstance(model_size_param, str) or not model_size_param:
-        raise ContractError("model_size_param", "the name of an argument", repr(model_size_param), "pass its name, such as 'd_model'")
-    if model_size_param in (model_kwargs or {}):
-        raise ContractError("model_kwargs", f"no {model_size_param!r}: the planner sets it", f"{model_size_param}={model_kwargs[model_size_param]!r}", "leave it out of model_kwargs")
+    sizes, model_kwargs = _each_size(sizes), _kwargs(model_kwargs)
+    check_callable(model_cls, "model_cls", "a class or factory that returns an nn.Module",
+                   fix="pass the class itself or a function of the size, not a built model")
+    if _size_param(model_size_param) in model_kwargs:
+        raise ContractError("model_kwargs", f"no {model_size_param!r}: the planner sets it",
+                            f"{model_size_param}={shown(model_kwargs[model_size_param])}", "leave it out of model_kwargs")
     _check_signature(model_cls, model_size_param)
     counts = {s: model_num_params(m) for s, m in create_models_at_sizes(model_cls, model_size_param, sizes, model_kwargs).items()}
     for (s0, n0), (s1, n1) in zip(list(counts.items()), list(counts.items())[1:]):
@@ -120,6 +148,10 @@ def validate_loss_fn(
     "Check that one batch gives a finite scalar loss whose gradient reaches the model. Raises `ContractError`."
     import torch
     if not callable(loss_fn): raise ContractError("loss_fn", "a function of (outputs, targets)", f"{type(loss_fn).__name__}", "pass the function itself")
+    check_kind(model, "model", torch.nn.Module, "an nn.Module", fix="pass the built model")
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2 or not all(torch.is_tensor(t) for t in batch):
+        raise ContractError("batch", "a pair of tensors: inputs and targets", shown(batch),
+                            "pass source.batch(torch.arange(2))")
     name, (x, y) = _name(loss_fn), batch
     try: outputs = model(x)
     except Exception as e:
@@ -131,6 +163,12 @@ def validate_loss_fn(
                             f"{type(e).__name__}: {e}", "unpack what the model returns, for example `logits, _ = outputs`") from e
     if not torch.is_tensor(loss) or loss.numel() != 1:
         raise ContractError(f"loss_fn {name}", "a scalar tensor", f"a tensor of shape {tuple(loss.shape)}" if torch.is_tensor(loss) else type(loss).__name__, "average over the batch, for example with .mean()")
+    if loss.is_meta:
+        raise ContractError(f"loss_fn {name}", "a loss with a value", "a tensor on the meta device",
+                            "pass a model and a batch with values")
+    if loss.is_complex():
+        raise ContractError(f"loss_fn {name}", "a real loss", "a complex one",
+                            "take its absolute value")
     if not math.isfinite(float(loss.detach())): raise ContractError(f"loss_fn {name}", "a finite loss on the first batch", float(loss.detach()), "look for log(0), a division by zero or targets out of range")
     if not loss.requires_grad: raise ContractError(f"loss_fn {name}", "a loss with a gradient", "a constant", "do not detach it or compute it under no_grad")
     grads = torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad], allow_unused=True)
@@ -149,6 +187,16 @@ class Task:
     held_out: DataSource = None # data to measure on
     loss_fn: object = None # loss_fn(outputs, targets)
     metrics: dict = field(default_factory=dict) # other held-out measures: name -> function of (outputs, targets)
+
+    def __post_init__(self):
+        check_callable(self.model_cls, "model_cls", "a class or factory that returns an nn.Module",
+                       fix="pass the class itself or a function of the size, not a built model")
+        self.model_kwargs = _kwargs(self.model_kwargs)
+        check_kind(self.metrics, "metrics", dict, "a dict of functions by name", optional=True)
+        check_callable(self.loss_fn, "loss_fn", "a function of (outputs, targets)", optional=True)
+        for what in ("train", "held_out"):
+            check_kind(getattr(self, what), what, DataSource,
+                       "a DataSource, as wrap_dataset gives it", optional=True)
 
     def build(self, size, device=None): return create_model(self.model_cls, self.model_size_param, size, self.model_kwargs, device)
 
@@ -171,15 +219,20 @@ def make_task(
     metrics:dict=None, # other held-out measures, recorded beside the loss: name -> function of (outputs, targets) that gives a mean
 )->Task:
     "Put model, data and loss together, with a held-out set. Raises `ContractError`."
+    _size_param(model_size_param)
+    eval_tokens = check_number(eval_tokens, "eval_tokens", least=1, most=1e9, fix="leave it out")
+    check_kind(metrics, "metrics", dict, "a dict of functions by name", optional=True)
     train = None if dataset is None else validate_dataset(dataset)
     if train is not None and loss_fn is None:
         raise ContractError("loss_fn", "a function of (outputs, targets), since there is data to train on", "None", "pass loss_fn=, for example torch.nn.functional.cross_entropy")
     for name, fn in (metrics or {}).items():
-        if not callable(fn) or name in ("", "loss"):
-            raise ContractError("metrics", "names other than 'loss', each with a function of (outputs, targets)", f"{name!r}: {type(fn).__name__}", "pass for example metrics={'accuracy': accuracy}")
+        if not callable(fn) or not isinstance(name, str) or name in ("", "loss"):
+            raise ContractError("metrics",
+                                "names other than 'loss', each with a function of (outputs, targets)", f"{shown(name)}: {type(fn).__name__}", "pass for example metrics={'accuracy': accuracy}")
     held = None
     if train is not None: train, held = hold_out(train, eval_tokens) if eval_dataset is None else (train, validate_dataset(eval_dataset))
-    return Task(model_cls, model_size_param, dict(model_kwargs or {}), train, held, loss_fn, dict(metrics or {}))
+    return Task(model_cls, model_size_param, _kwargs(model_kwargs), train, held, loss_fn,
+                dict(metrics or {}))
 
 def check_task(
     task:Task, # with data and a loss
@@ -188,7 +241,11 @@ def check_task(
 )->float: # the loss of the smallest model before training
     "One real batch through the smallest model: the last check before a sweep. Raises `ContractError`."
     import torch, itertools
-    s = task.train
+    batch_size = check_number(batch_size, "batch_size", least=1, whole=True)
+    s = check_kind(task, "task", Task, "a Task, as make_task gives it").train
+    if s is None:
+        raise ContractError("task", "a Task with data to train on", "none",
+                            "pass make_task(..., dataset=)")
     if s.num_samples is not None and s.num_samples < batch_size:
         raise ContractError(f"dataset ({s.name})", f"at least one batch of {batch_size} samples", f"{s.num_samples}", "add data, or lower Recipe(batch_size=...)")
     if s.num_samples is not None: batch = s.batch(torch.arange(min(2, s.num_samples)))

@@ -14,7 +14,7 @@ from dataclasses import replace
 from .calibrate import calibrate
 from .contract import Task, create_model, create_models_at_sizes, make_task, validate_loss_fn, validate_model_contract
 from .dataset import validate_dataset, wrap_dataset
-from .errors import ContractError, FitError, FitWarning
+from .errors import ContractError, FitError, FitWarning, check_bool, check_kind, check_path
 from .experiments import Experiment, SweepPlan
 from .run import Run
 from .fitter import PowerLawFit, fit_parametric, fit_power_law
@@ -50,13 +50,18 @@ def find_optimal(
     **plan_kwargs, # of `plan_sweep`: sizes, num_sizes, span, flops, seeds, tokens_per_sample, ...
 ):
     "Plan, train and fit: gives a `Result`, or the `SweepPlan` with `train=False` or without data to train on. Raises `ContractError` before anything is written when something cannot work."
+    train, progress = check_bool(train, "train"), check_bool(progress, "progress")
+    recipe = check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe()
+    check_kind(model_kwargs, "model_kwargs", dict, "a dict of arguments", optional=True)
+    output_dir = check_path(output_dir, "output_dir")
     runner = TrainingRunner(mode, output_dir, executor, device, progress)
-    recipe = recipe or Recipe()
     real = mode == "local" and train and dataset is not None
     if real: task = make_task(model_cls, model_size_param, model_kwargs, dataset, loss_fn, eval_dataset, recipe.eval_tokens, metrics)
     else:
         task = Task(model_cls, model_size_param, dict(model_kwargs or {}))
-        if mode == "local" and dataset is not None: task = make_task(model_cls, model_size_param, model_kwargs, dataset, loss_fn or _no_loss, eval_dataset, recipe.eval_tokens)
+        if mode == "local" and dataset is not None:
+            task = make_task(model_cls, model_size_param, model_kwargs, dataset,
+                             _no_loss if loss_fn is None else loss_fn, eval_dataset, recipe.eval_tokens)
         elif hasattr(dataset, "tokens_per_sample"): plan_kwargs.setdefault("tokens_per_sample", dataset.tokens_per_sample) # simulated: the data stays untouched
     rule = replace(recipe, lr=None) if recipe.lr == "calibrate" else recipe
     plan = plan_sweep(task, compute_budgets=compute_budgets, recipe=rule, **plan_kwargs)

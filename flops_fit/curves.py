@@ -43,7 +43,8 @@ class PowerLawFit:
         Raises `FitError` where x is no positive number, or so far away that y is none"""
         x = check_numbers(x, "x", above=0, scalar=True, expected="positive numbers", error=FitError)
         interval = check_bool(interval, "interval", error=FitError)
-        level = check_number(level, "level", above=0, below=1, error=FitError, fix="pass .95 for 95%")
+        level = check_number(level, "level", above=0, below=1, error=FitError,
+                             fix="pass .95 for 95%")
         flat = np.atleast_1d(x)
         ln_y = self._log(self.theta[None], flat)[0]
         if not (np.abs(ln_y) < _LN_MOST).all():
@@ -52,7 +53,8 @@ class PowerLawFit:
         if not interval: return float(np.exp(ln_y[0])) if x.ndim == 0 else np.exp(ln_y)
         half = quantile(level, self.df)*spread(lambda t: self._log(t, flat), self.theta, self.root)
         half = np.where(half < 2*_LN_MOST, half, np.inf) # no interval: the points do not say
-        return pd.DataFrame(dict(x=flat, y=np.exp(ln_y), lower=np.exp(ln_y - half), upper=np.exp(ln_y + half)))
+        return pd.DataFrame(dict(x=flat, y=np.exp(ln_y), lower=np.exp(ln_y - half),
+                                 upper=np.exp(ln_y + half)))
 
     def __repr__(self):
         floor = f" + {self.l_inf:.4g}" if self.l_inf else ""
@@ -78,7 +80,8 @@ def fit_power_law(
 )->PowerLawFit:
     """Fit y = k·x^a (+ l_inf), robustly, with intervals.
     Raises `FitError` for fewer points than parameters, or points that are not positive"""
-    x, y = (check_numbers(v, n, least=1e-100, most=1e100, expected="positive, finite numbers", fix="drop or repair the others first", error=FitError)
+    x, y = (check_numbers(v, n, least=1e-100, most=1e100, expected="positive, finite numbers",
+                          fix="drop or repair the others first", error=FitError)
             for v, n in ((x, "x"), (y, "y")))
     if x.shape != y.shape:
         raise FitError(f"x, y: expected two equally long columns, got {len(x)} and {len(y)} values. Pass a y for each x.")
@@ -86,7 +89,8 @@ def fit_power_law(
     check_text(name, "name", error=FitError)
     check_choice(objective, "objective", ("huber", "log"), error=FitError)
     if not isinstance(floor, (bool, np.bool_)):
-        floor = check_number(floor, "floor", least=0, expected=f"True, False, or a number between 0 and the least y, {y.min():.4g}", error=FitError)
+        floor = check_number(floor, "floor", least=0,
+                             expected=f"True, False, or a number between 0 and the least y, {y.min():.4g}", error=FitError)
     q = 3 if floor is True else 2
     if len(np.unique(x)) < q:
         raise FitError(f"x: expected at least {q} different values for a power law with {q} parameters, got {len(np.unique(x))}. Add points.")
@@ -150,7 +154,8 @@ class IsoFlopFit:
         "The fitted curve of one budget. Raises `FitError` for a budget that was not fitted"
         budget, N = check_number(budget, "budget", error=FitError), check_numbers(N, "N", least=SMALLEST, most=LARGEST, scalar=True, error=FitError)
         row = self.minima[self.minima.compute_budget == budget]
-        if not len(row): raise FitError(f"budget: expected one of {', '.join(f'{b:.4g}' for b in self.minima.compute_budget)}, got {budget:.4g}. Choose one.")
+        if not len(row):
+            raise FitError(f"budget: expected one of {', '.join(f'{b:.4g}' for b in self.minima.compute_budget)}, got {budget:.4g}. Choose one.")
         row = row.iloc[0]
         return np.polyval(row.coefficients, np.log(N) - row.centre)
 
@@ -174,10 +179,14 @@ def _minimum(x, y, degree):
 
 def _run_columns(N, D, loss):
     "N, D and the loss of each run as arrays (n,), or a FitError"
-    N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, expected="positive, finite numbers, one a run", error=FitError)
-    D = check_numbers(D, "D", least=SMALLEST, most=LARGEST, n=len(N), expected="positive, finite numbers, one a run", error=FitError)
-    loss = check_numbers(loss, "loss", least=1e-30, most=1e30, n=len(N), expected="positive, finite losses, one a run", error=FitError)
-    check_numbers(N*D, "N, D", above=0, most=LARGEST, expected=f"runs of at most {LARGEST:.0e} FLOPs", error=FitError, fix="pass plain counts")
+    N = check_numbers(N, "N", least=SMALLEST, most=LARGEST,
+                      expected="positive, finite numbers, one a run", error=FitError)
+    D = check_numbers(D, "D", least=SMALLEST, most=LARGEST, n=len(N),
+                      expected="positive, finite numbers, one a run", error=FitError)
+    loss = check_numbers(loss, "loss", least=1e-30, most=1e30, n=len(N),
+                         expected="positive, finite losses, one a run", error=FitError)
+    check_numbers(N*D, "N, D", above=0, most=LARGEST,
+                  expected=f"runs of at most {LARGEST:.0e} FLOPs", error=FitError, fix="pass plain counts")
     return N, D, loss
 
 def fit_isoflop(
@@ -193,14 +202,17 @@ def fit_isoflop(
     """Approach 2: per-budget minima with standard errors, and N*, D*, L* as power laws of the budget.
     Budgets with fewer than 3 sizes or no valley are left out, with a warning"""
     N, D, loss = _run_columns(N, D, loss)
-    degree = check_number(degree, "degree", least=2, most=3, whole=True, expected="2 or 3", error=FitError)
+    degree = check_number(degree, "degree", least=2, most=3, whole=True, expected="2 or 3",
+                          error=FitError)
     weighted = check_bool(weighted, "weighted", error=FitError)
-    flops_factor = check_number(flops_factor, "flops_factor", least=1e-6, most=1e12, expected="a positive number", error=FitError)
+    flops_factor = check_number(flops_factor, "flops_factor", least=1e-6, most=1e12,
+                                expected="a positive number", error=FitError)
     if budgets is None:
         lnC = np.log(flops_factor*N*D); order = np.argsort(lnC)
         label = np.zeros(len(N), int); label[order] = np.cumsum(np.r_[0, np.diff(lnC[order]) > .05])
         budgets = np.exp(np.array([lnC[label == l].mean() for l in label]))
-    budgets = check_numbers(budgets, "budgets", least=SMALLEST, most=LARGEST, n=len(N), error=FitError)
+    budgets = check_numbers(budgets, "budgets", least=SMALLEST, most=LARGEST, n=len(N),
+                            error=FitError)
     rows, notes = [], []
     for C in np.unique(budgets):
         at = budgets == C
@@ -253,7 +265,8 @@ def fit_envelope(
 )->EnvelopeFit:
     "Approach 1: the run with the lowest loss in each bin of compute, and N*, D*, L* as power laws through those"
     N, D, loss = _run_columns(N, D, loss)
-    flops_factor = check_number(flops_factor, "flops_factor", least=1e-6, most=1e12, expected="a positive number", error=FitError)
+    flops_factor = check_number(flops_factor, "flops_factor", least=1e-6, most=1e12,
+                                expected="a positive number", error=FitError)
     bins = check_number(bins, "bins", least=1, most=10**5, whole=True, optional=True, error=FitError) or int(np.clip(len(N)//10, 5, 100))
     C = flops_factor*N*D
     edges = np.linspace(np.log(C.min()), np.log(C.max())*(1 + 1e-12) + 1e-9, bins + 1)

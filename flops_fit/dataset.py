@@ -8,7 +8,7 @@ __all__ = ['split_sample', 'DataSource', 'wrap_dataset', 'validate_dataset', 'ho
 # %% ../nbs/00_dataset.ipynb #851c29d1
 import hashlib, math
 from dataclasses import dataclass, replace
-from .errors import ContractError
+from .errors import ContractError, check_kind, check_number, check_text, refuse, shown
 
 # %% ../nbs/00_dataset.ipynb #2f5cf647
 _all_ = ["ContractError"] # at home in `errors`
@@ -48,6 +48,13 @@ class DataSource:
     skip: int = 0 # samples at the head of a stream that belong to the held-out set
     name: str = "" # type of the dataset, for messages
 
+    def __post_init__(self):
+        check_number(self.tokens_per_sample, "DataSource(tokens_per_sample=)", least=1, whole=True)
+        check_number(self.num_samples, "DataSource(num_samples=)", least=0, whole=True,
+                     optional=True)
+        check_number(self.skip, "DataSource(skip=)", least=0, whole=True)
+        check_kind(self.name, "DataSource(name=)", str, "a text")
+
     @property
     def num_tokens(self): return None if self.num_samples is None else self.num_samples*self.tokens_per_sample
 
@@ -61,7 +68,7 @@ class DataSource:
 
     def stream(self, skip=0):
         "Single samples in the order they flow, from number `skip` on; starts over when they end, and refuses an empty stream."
-        skip, first, seen = skip + self.skip, True, 0
+        skip, first, seen = check_number(skip, "skip", least=0, whole=True) + self.skip, True, 0
         while True:
             empty = True
             for sample in _samples(self.dataset):
@@ -69,7 +76,9 @@ class DataSource:
                 if first and seen < skip: seen += 1; continue
                 yield sample
             if empty: raise ContractError(self.name, "at least one sample", "none", "pass data that yields samples")
-            if first and seen < skip: continue
+            if first and seen < skip:
+                skip, seen = (skip - seen) % seen, 0 # whole rounds need not be gone through
+                continue
             first = False
 
     def fingerprint(self):
@@ -118,10 +127,15 @@ def wrap_dataset(
     import torch
     from torch.utils.data import DataLoader, IterableDataset
     if isinstance(dataset, DataSource): return dataset
+    tokens_per_sample = check_number(tokens_per_sample, "tokens_per_sample", least=1, most=2**40,
+                                     whole=True, optional=True, fix="leave it out")
     name, ds = _name(dataset), dataset
     if isinstance(ds, DataLoader) and not isinstance(ds.dataset, IterableDataset) and hasattr(ds.dataset, "__len__") and ds.collate_fn is torch.utils.data.default_collate:
         ds = ds.dataset
     if isinstance(ds, (tuple, list)) and len(ds) == 2 and all(torch.is_tensor(t) for t in ds):
+        if not ds[0].ndim or not ds[1].ndim:
+            raise ContractError("dataset", "two tensors with a dimension for the samples",
+                                "a single number", "stack the samples")
         if len(ds[0]) != len(ds[1]):
             raise ContractError("dataset", "two tensors of one length", f"{len(ds[0])} inputs and {len(ds[1])} targets", "pair them sample by sample")
         ds, name = _Pair(*ds), "pair of tensors"
@@ -130,16 +144,29 @@ def wrap_dataset(
     if not sized and not hasattr(ds, "__iter__") or isinstance(ds, (str, bytes, dict, int, float)):
         raise ContractError("dataset", "a torch Dataset, IterableDataset, DataLoader, Hugging Face dataset or a pair of tensors", type(dataset).__name__,
                             "wrap it in a torch.utils.data.Dataset")
-    n = len(ds) if sized else None
+    try: n = len(ds) if sized else None
+    except Exception as e:
+        raise ContractError(f"dataset ({name})", "a length", f"{type(e).__name__}: {e}",
+                            "make len(dataset) work, or pass an IterableDataset") from e
     if n == 0: raise ContractError(f"dataset ({name})", "at least one sample", "none", "check the path, split and filters it was made with")
     try: first = ds[0] if sized else next(_samples(ds), None)
     except ContractError: raise
     except Exception as e:
         raise ContractError(f"dataset ({name})", "a first sample that can be read", f"{type(e).__name__}: {e}", "make dataset[0] work") from e
     if first is None: raise ContractError(f"dataset ({name})", "at least one sample", "none", "check what it iterates over")
-    x, y = split_sample(_as_tensors(first))
-    t = tokens_per_sample or getattr(dataset, "tokens_per_sample", None) or getattr(ds, "tokens_per_sample", None) or _tokens_of(torch.as_tensor(x))
-    return DataSource(ds, int(t), n, name=name)
+    try: x, y = map(torch.as_tensor, split_sample(_as_tensors(first)))
+    except ContractError: raise
+    except Exception as e:
+        raise ContractError(f"dataset ({name})", "samples of numbers, which make tensors",
+                            f"{shown(first)}: {type(e).__name__}", "convert them to tensors in the dataset") from e
+    if x.is_meta or y.is_meta:
+        raise ContractError(f"dataset ({name})", "samples with values",
+                            "tensors on the meta device", "build the data on a device that holds values")
+    own = getattr(dataset, "tokens_per_sample", None) or getattr(ds, "tokens_per_sample", None)
+    if tokens_per_sample is None and own is not None:
+        tokens_per_sample = check_number(own, f"{name}.tokens_per_sample", least=1, most=2**40,
+                                         whole=True)
+    return DataSource(ds, tokens_per_sample or _tokens_of(x), n, name=name)
 
 def validate_dataset(
     dataset, # anything `wrap_dataset` takes
@@ -147,7 +174,7 @@ def validate_dataset(
 )->DataSource:
     "`wrap_dataset`, and a check that one batch can be filled and stacked. Raises `ContractError`."
     import torch
-    source = wrap_dataset(dataset)
+    batch_size, source = check_number(batch_size, "batch_size", least=1, whole=True), wrap_dataset(dataset)
     if source.num_samples is not None and source.num_samples < batch_size:
         raise ContractError(f"dataset ({source.name})", f"at least one batch of {batch_size} samples", f"{source.num_samples}", "add data or lower the batch size")
     if source.num_samples is not None:
@@ -160,17 +187,26 @@ def validate_dataset(
     return source
 
 # %% ../nbs/00_dataset.ipynb #abb613e1
+def _stack(tensors, name):
+    import torch
+    if len(shapes := {tuple(t.shape) for t in tensors}) > 1:
+        raise ContractError(f"dataset ({name})", "samples of one shape that stack into a batch",
+                            f"shapes {' and '.join(map(str, sorted(shapes)[:2]))}", "pad or crop the samples to one shape")
+    return torch.stack(tensors)
+
 def hold_out(
     source:DataSource, # the data
     num_tokens:int=131_072, # size of the held-out set in tokens, at most a tenth of the data
 )->tuple: # (train, held out), both `DataSource`
     "Set a fixed part of the data aside for evaluation. Raises `ContractError` when there are fewer than two samples."
     import torch
+    check_kind(source, "source", DataSource, "a DataSource, as wrap_dataset gives it")
+    num_tokens = check_number(num_tokens, "num_tokens", least=1, most=1e9, fix="leave it out")
     want = max(1, math.ceil(num_tokens/source.tokens_per_sample))
     if source.num_samples is None:
         import itertools
         pairs = [split_sample(s) for s in itertools.islice(source.stream(), want)]
-        held = _Pair(torch.stack([torch.as_tensor(x) for x, _ in pairs]), torch.stack([torch.as_tensor(y) for _, y in pairs]))
+        held = _Pair(*(_stack([torch.as_tensor(p[i]) for p in pairs], source.name) for i in (0, 1)))
         return replace(source, skip=want), DataSource(held, source.tokens_per_sample, want, name=source.name)
     n = source.num_samples
     want = min(want, max(1, n//10))

@@ -56,7 +56,8 @@ def budget_for(self:LawFit,
     "The least FLOPs that reach a loss"
     target = np.atleast_1d(_array(loss, "loss", least=1e-30, most=1e30))
     for v, name in ((unique_tokens, "unique_tokens"), (inference_tokens, "inference_tokens")):
-        check_number(v, name, least=0, most=LARGEST, optional=name == "unique_tokens", error=FitError)
+        check_number(v, name, least=0, most=LARGEST, optional=name == "unique_tokens",
+                     error=FitError)
     lnC = np.log(self.max_compute) + np.linspace(-12, 25, 371)
     lnC = lnC[lnC < np.log(LARGEST)]
     band = self._optimum(np.exp(lnC), unique_tokens, inference_tokens, level)

@@ -22,7 +22,8 @@ def _shown_number(x, name):
     "x as a plain number, finite or not, or None"
     if x is None: return None
     v = plain(x)
-    if v is None or isinstance(v, int) and abs(v) > 10**300: refuse(name, "a number or None", x, "", FitError)
+    if v is None or isinstance(v, int) and abs(v) > 10**300:
+        refuse(name, "a number or None", x, "", FitError)
     return v
 
 def human(
@@ -75,7 +76,8 @@ def design_warnings(
 )->list: # of `FitWarning`
     "What this design cannot identify. Raises `FitError` where N, D and C are not positive numbers, one a run"
     N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, error=FitError)
-    D, C = (check_numbers(v, name, least=SMALLEST, most=LARGEST, n=len(N), error=FitError) for v, name in ((D, "D"), (C, "C")))
+    D, C = (check_numbers(v, name, least=SMALLEST, most=LARGEST, n=len(N), error=FitError) for v,
+            name in ((D, "D"), (C, "C")))
     x, y, c = np.log(N), np.log(D), np.log(C)
     out = []
     if np.ptp(x) < .2: return [FitWarning("one_size", f"All runs have about {human(np.median(N))} parameters.", "Run at least three sizes, a factor of 2 apart: nothing here says how the loss depends on N.")]
@@ -96,7 +98,8 @@ def grid_edges(
     "Budgets whose lowest loss lies at the smallest or largest size that was run"
     N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, error=FitError)
     loss = check_numbers(loss, "loss", above=0, most=1e30, n=len(N), error=FitError)
-    if (given := as_floats(budgets)) is None or given.shape != N.shape: refuse("budgets", f"{len(N)} numbers, NaN for none", budgets, "", FitError)
+    if (given := as_floats(budgets)) is None or given.shape != N.shape:
+        refuse("budgets", f"{len(N)} numbers, NaN for none", budgets, "", FitError)
     budgets, rows = given, []
     for b in np.unique(budgets[np.isfinite(budgets)]):
         at = np.flatnonzero(budgets == b)
@@ -114,8 +117,10 @@ def _edge_warnings(N, loss, budgets):
     return out
 
 # %% ../nbs/05_diagnostics.ipynb #9e10ab47
-def _fitted(fit, name="fit"): return check_kind(fit, name, LawFit, "a LawFit", error=FitError, fix="pass what fit_parametric gives")
-def _budget(C, **kw): return check_number(C, "C", least=SMALLEST, most=LARGEST, expected="a positive number of FLOPs", error=FitError, **kw)
+def _fitted(fit, name="fit"): return check_kind(fit, name, LawFit, "a LawFit", error=FitError,
+                                                fix="pass what fit_parametric gives")
+def _budget(C, **kw): return check_number(C, "C", least=SMALLEST, most=LARGEST,
+                                          expected="a positive number of FLOPs", error=FitError, **kw)
 
 def influence(
     fit, # a `LawFit`
@@ -142,7 +147,8 @@ def influence(
 
 # %% ../nbs/05_diagnostics.ipynb #d5a1e030
 def _tokens(unique_tokens, n):
-    return check_numbers(unique_tokens, "unique_tokens", least=SMALLEST, most=LARGEST, n=n, scalar=True, error=FitError)
+    return check_numbers(unique_tokens, "unique_tokens", least=SMALLEST, most=LARGEST, n=n,
+                         scalar=True, error=FitError)
 
 def held_out(
     fit,     # a `LawFit`; its own law and Chinchilla's are tried
@@ -153,8 +159,10 @@ def held_out(
     "Error in predicting the largest runs from the others; empty when there are too few of either"
     d = _fitted(fit).data
     h = check_number(h, "h", above=1, most=1e12, error=FitError)
-    near = np.inf if near == np.inf else check_number(near, "near", above=1, most=1e12, error=FitError)
-    U = d.get("U") if unique_tokens is None else np.minimum(_tokens(unique_tokens, fit.num_runs), d["D"])
+    near = np.inf if near == np.inf else check_number(near, "near", above=1, most=1e12,
+                                                      error=FitError)
+    U = d.get("U") if unique_tokens is None else np.minimum(_tokens(unique_tokens, fit.num_runs),
+                                                            d["D"])
     low = d["compute"] <= d["compute"].max()/h*(1 + 1e-9)
     test = ~low & (np.abs(np.log(d["N"]/fit._optimum(d["compute"])["optimal_params"])) <= np.log(near))
     rows, empty = {}, pd.DataFrame(columns=["below", "fitted", "held", "rms", "mean", "inside", "half_width"])
@@ -163,9 +171,11 @@ def held_out(
     groups = None if groups is None or len(np.unique(groups[low])) < 2 else groups[low]
     name = dict(coupled="coupled", kaplan="kaplan", repeats="coupled").get(fit.law.name, "chinchilla")
     try:
-        part = fit_parametric(d["N"][low], d["D"][low], d["loss"][low], law=name, compute=d["compute"][low], flops_factor=fit.k, groups=groups)
+        part = fit_parametric(d["N"][low], d["D"][low], d["loss"][low], law=name,
+                              compute=d["compute"][low], flops_factor=fit.k, groups=groups)
         parts = {name: part, **({} if part.plain is None else {"chinchilla": part.plain})}
-        if U is not None and name == "coupled": parts = {"repeats": fit_repeats(part, U[low]), **parts}
+        if U is not None and name == "coupled":
+            parts = {"repeats": fit_repeats(part, U[low]), **parts}
         predicted = {law: part.predict(d["N"][test], d["D"][test], U[test] if part.law.needs_unique else None, interval="prediction") for law, part in parts.items()}
     except FitError: return empty
     for law, p in predicted.items():
@@ -194,7 +204,8 @@ def choose_law(
 )->tuple: # the one that should answer, and a `FitWarning` that says why
     "The repeats law where runs see their data more than four times and it predicts held-out runs better, else the coupled law"
     _fitted(coupled, "coupled")
-    if "U" not in _fitted(repeats, "repeats").data: refuse("repeats", "a LawFit of the repeats law", repeats, "", FitError)
+    if "U" not in _fitted(repeats, "repeats").data:
+        refuse("repeats", "a LawFit of the repeats law", repeats, "", FitError)
     check_kind(held, "held", pd.DataFrame, "a DataFrame, as of held_out_at_top", error=FitError)
     epochs, n = repeats.data["D"]/repeats.data["U"], repeats.num_runs
     if not (often := int((epochs > 4).sum())):
@@ -221,9 +232,11 @@ def parabola_bias(
     degree=2, # of the polynomial
 )->float: # ln(N* by approach 2 / N* of the law): .1 is 10% too large
     "By how much approach 2 would miss the optimum of `fit` on these runs without any noise; NaN where it finds no valley"
-    C, degree = _budget(C), check_number(degree, "degree", least=2, most=3, whole=True, expected="2 or 3", error=FitError)
+    C, degree = _budget(C), check_number(degree, "degree", least=2, most=3, whole=True,
+                                         expected="2 or 3", error=FitError)
     N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, error=FitError)
-    budgets = check_numbers(budgets, "budgets", least=SMALLEST, most=LARGEST, n=len(N), error=FitError)
+    budgets = check_numbers(budgets, "budgets", least=SMALLEST, most=LARGEST, n=len(N),
+                            error=FitError)
     D = budgets/_fitted(fit).k/N
     try: return float(np.log(fit_isoflop(N, D, fit.predict(N, D), budgets, degree=degree, flops_factor=fit.k).n_opt.predict(C)/fit.optimum(C)["optimal_params"]))
     except FitError: return np.nan
@@ -236,7 +249,8 @@ def disagreements(
 )->list: # of `FitWarning`
     "Approaches whose N* or loss differ from the last row's by more than their intervals allow"
     check_kind(table, "table", pd.DataFrame, "a DataFrame with a row an approach", error=FitError)
-    C, bias = _budget(C), check_kind(bias, "bias", dict, "a dict of functions", optional=True, error=FitError)
+    C, bias = _budget(C), check_kind(bias, "bias", dict, "a dict of functions", optional=True,
+                                     error=FitError)
     if missing := [f"{c}{s}" for c in ("num_params", "loss") for s in ("", "_lower", "_upper") if f"{c}{s}" not in table]:
         raise FitError(f"table: expected columns num_params and loss, each with _lower and _upper, got none called {missing[0]}. Pass analysis.approaches(C).")
     if not len(table): return []
@@ -245,7 +259,8 @@ def disagreements(
     ref, out = table.iloc[-1], []
     for name, row in table.iloc[:-1].iterrows():
         for what, noun in (("num_params", "N*"), ("loss", "the loss")):
-            with np.errstate(divide="ignore", invalid="ignore"): v, lo, hi = (np.log([r[what + s] for r in (row, ref)]) for s in ("", "_lower", "_upper"))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                v, lo, hi = (np.log([r[what + s] for r in (row, ref)]) for s in ("", "_lower", "_upper"))
             gap, allowed = v[0] - v[1], np.hypot(*((hi - lo)/2))
             if not (np.isfinite(allowed) and abs(gap) > allowed): continue
             show = (lambda u: human(u)) if what == "num_params" else (lambda u: f"{u:.4g}")
@@ -278,7 +293,8 @@ def diagnose(
     C=None, # target budget in FLOPs (default: ten times the largest run)
 )->list: # of `FitWarning`
     "What may be wrong, and what helps"
-    if not isinstance(obj, LawFit) and not hasattr(obj, "law"): refuse("obj", "a ScalingAnalysis or a LawFit", obj, "", FitError)
+    if not isinstance(obj, LawFit) and not hasattr(obj, "law"):
+        refuse("obj", "a ScalingAnalysis or a LawFit", obj, "", FitError)
     C = _budget(C, optional=True)
     fit = obj if isinstance(obj, LawFit) else obj.law
     out, runs = [], None if isinstance(obj, LawFit) else obj.runs
@@ -298,7 +314,9 @@ def next_step(
     analysis, # a `ScalingAnalysis`
 )->str:
     "The single most useful next thing to do"
-    if not hasattr(analysis, "runs") or not hasattr(analysis, "law"): refuse("analysis", "a ScalingAnalysis", analysis, "pass what ScalingLawAnalyzer(...).analyze() gives", FitError)
+    if not hasattr(analysis, "runs") or not hasattr(analysis, "law"):
+        refuse("analysis", "a ScalingAnalysis", analysis,
+               "pass what ScalingLawAnalyzer(...).analyze() gives", FitError)
     runs, codes = analysis.runs, {w.code: w for w in analysis.warnings}
     if analysis.law is None: return f"Finish more runs: {len(runs)} are completed, and a law needs at least 6, better 16, over several sizes and budgets."
     if "one_size" in codes or "one_ratio" in codes and "one_budget" not in codes: return f"{codes['one_size' if 'one_size' in codes else 'one_ratio'].remedy.split(':')[0].rstrip('.')}: until then N* is a guess."

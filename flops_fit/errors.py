@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SMALLEST', 'LARGEST', 'ContractError', 'FitError', 'FitWarning', 'shown', 'refuse', 'plain', 'check_number',
            'as_floats', 'check_numbers', 'check_choice', 'check_callable', 'check_text', 'check_bool', 'check_kind',
-           'check_path']
+           'check_device', 'check_room', 'check_path']
 
 # %% ../nbs/00_errors.ipynb #6df1ed0e
 import math, os
@@ -43,7 +43,7 @@ def shown(
     most:int=80, # characters
 )->str: # one line
     "`value` in one short line that cannot fail."
-    kind = type(value).__name__
+    kind, most = type(value).__name__, most if isinstance(most, int) and most > 0 else 80
     if getattr(value, "shape", None): return f"{kind} of shape {tuple(value.shape)}"
     try: text = " ".join(repr(value).split())
     except Exception: return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
@@ -57,7 +57,7 @@ def refuse(
     error:type=ContractError, # or `FitError`
 ):
     "Raise `error` with the four parts; `got` is shown as it is if it is text, else by `shown`."
-    got = got if isinstance(got, str) else shown(got)
+    got = got if isinstance(got, str) and got.strip() else shown(got)
     fix = fix or f"pass {expected}"
     if issubclass(error, ContractError): raise error(what, expected, got, fix)
     raise error(f"{what}: expected {expected}, got {got}. {fix[:1].upper()}{fix[1:].rstrip('.')}.")
@@ -67,7 +67,8 @@ SMALLEST, LARGEST = 1e-6, 1e45 # of a count: FLOPs, parameters, tokens, in whate
 
 def _range(least, above, most, below, v=None):
     "The range in words; an end that nobody comes near is named to whom it was passed"
-    if least is not None and 0 < least <= SMALLEST and not (v is not None and 0 < v < least): least, above = None, 0
+    if least is not None and 0 < least <= SMALLEST and not (v is not None and 0 < v < least):
+        least, above = None, 0
     if most is not None and most >= 1e18 and not (v is not None and v > most): most = None
     low = f"at least {least:g}" if least is not None else f"above {above:g}" if above is not None else ""
     high = f"at most {most:g}" if most is not None else f"below {below:g}" if below is not None else ""
@@ -100,7 +101,8 @@ def check_number(
     good = v is not None and -1.7e308 < v < 1.7e308 # false for NaN, true for no int beyond the floats
     good = good and (least is None or v >= least) and (above is None or v > above)
     good = good and (most is None or v <= most) and (below is None or v < below)
-    if good and whole: good = v == (v := int(v)) and abs(v) < 2**63 # what an array of integers can hold
+    if good and whole:
+        good = v == (v := int(v)) and abs(v) < 2**63 # what an array of integers can hold
     if good: return v
     kind = "a whole number" if whole else "a finite number"
     words = f"{kind} {_range(least, above, most, below, v)}".strip() + ", or None"*optional
@@ -112,7 +114,8 @@ def as_floats(
 ): # array, with NaN for None and for what is masked; None where there is none
     "An array of floats, or None where there is no such thing: strings, truths, complex numbers, ragged lists"
     import numpy as np
-    if isinstance(value, (str, bytes, dict, set, frozenset)) or not hasattr(value, "__len__"): return None # of one number as well
+    if isinstance(value, (str, bytes, dict, set, frozenset)) or not hasattr(value, "__len__"):
+        return None # of one number as well
     try:
         if np.ma.isMaskedArray(value): value = value.astype(float).filled(np.nan)
         a = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
@@ -140,7 +143,8 @@ def check_numbers(
     if value is None and optional: return None
     import numpy as np
     one = plain(value) if scalar else None
-    if one is not None and abs(one) < 1.7e308: value = np.array(one, float) # an int beyond the floats is no number
+    if one is not None and abs(one) < 1.7e308:
+        value = np.array(one, float) # an int beyond the floats is no number
     a = as_floats(value)
     words = expected or f"a list of finite numbers {_range(least, above, most, below)}".strip()
     words += ", or one number"*scalar + ", or None"*optional
@@ -149,7 +153,7 @@ def check_numbers(
     if a.ndim and n is not None and len(a) != n:
         refuse(what, f"{n} numbers", f"{len(a)}", fix or "pass lists of one length", error)
     if a.ndim and a.size < fewest:
-        refuse(what, f"at least {fewest} number{'s'*(fewest > 1)}", f"{a.size}", fix, error)
+        refuse(what, f"{words}: {fewest} or more", f"{a.size} of them", fix, error)
     good = np.isfinite(a)
     if least is not None: good &= a >= least
     if above is not None: good &= a > above
@@ -173,9 +177,11 @@ def check_choice(
     for c in choices:
         if type(value) is type(c) and value == c: return value
     words = [repr(c) for c in choices]
-    refuse(what, " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words), shown(value), fix or "choose one of them", error)
+    refuse(what, " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words),
+           shown(value), fix or "choose one of them", error)
 
-def check_callable(value, what:str, expected:str="a function", optional=False, fix="", error=ContractError):
+def check_callable(value, what:str, expected:str="a function", optional=False, fix="",
+                   error=ContractError):
     "Something that can be called."
     if callable(value) or value is None and optional: return value
     refuse(what, expected + ", or None"*optional, shown(value), fix, error)
@@ -194,7 +200,32 @@ def check_bool(value, what:str, fix="", error=ContractError)->bool:
 def check_kind(value, what:str, kinds, expected:str, optional=False, fix="", error=ContractError):
     "An object of one of some types."
     if isinstance(value, kinds) or value is None and optional: return value
-    refuse(what, expected + ", or None"*optional, shown(value) if value is None else f"{shown(value)} ({type(value).__name__})", fix, error)
+    refuse(what, expected + ", or None"*optional,
+           shown(value) if value is None else f"{shown(value)} ({type(value).__name__})", fix, error)
+
+def check_device(value, what:str="device", optional=True, fix="", error=ContractError):
+    "A device as torch names it, 'cpu', 'cuda:1' or 'meta', that this machine has."
+    if value is None and optional: return None
+    import torch
+    expected = "a device such as 'cpu' or 'cuda:0'" + ", or None"*optional
+    if not isinstance(value, (str, torch.device)):
+        value = f"cuda:{check_number(value, what, least=0, most=1023, whole=True, expected=expected, error=error)}"
+    try: device = torch.device(value)
+    except RuntimeError: refuse(what, expected, shown(value), fix, error)
+    if device.type == "cuda" and (device.index or 0) >= (n := torch.cuda.device_count()):
+        refuse(what, f"a device that is here, where there are {n} GPUs", str(device),
+               fix or "use 'cpu'", error)
+    return device
+
+def check_room(num_params, what:str, fix="build it on the meta device, or make it smaller",
+               error=ContractError):
+    "Weights of float32 that fit the memory of this machine, where torch builds on the CPU now."
+    import torch
+    if torch.empty(0).device.type != "cpu" or not hasattr(os, "sysconf"): return
+    room = os.sysconf("SC_PAGE_SIZE")*os.sysconf("SC_PHYS_PAGES")
+    if 4*num_params > room:
+        refuse(what, f"weights that fit the {room/1e9:.0f} GB of this machine",
+               f"{4*num_params/1e9:.3g} GB", fix, error)
 
 def check_path(value, what:str, optional=False, fix="", error=ContractError):
     "A path, as a `Path`; whether anything is there is for the reader to find out."

@@ -9,7 +9,8 @@ __all__ = ['is_out_of_memory', 'free_memory', 'PeakMemory', 'measure', 'evaluate
 import math
 from contextlib import nullcontext
 from pathlib import Path
-from .dataset import split_sample
+from .dataset import DataSource, split_sample
+from .errors import ContractError, check_callable, check_device, check_kind, check_number, check_text
 from .feed import in_memory
 
 # %% ../nbs/09c_evaluate.ipynb #748dc723
@@ -34,7 +35,7 @@ class PeakMemory:
     "Most bytes in use since it was made: by tensors on a GPU, by the whole process on a CPU under Linux."
     def __init__(self, device):
         import torch
-        self.device, self.counted = torch.device(device), True
+        self.device, self.counted = check_device(device, optional=False), True
         if self.device.type == "cuda": torch.cuda.reset_peak_memory_stats(self.device); return
         try: Path("/proc/self/clear_refs").write_text("5") # the kernel sets the mark to what is in use now
         except OSError: self.counted = False
@@ -57,6 +58,15 @@ def measure(
 )->dict: # name -> (mean, its standard error or None)
     "Means over a fixed set, each with its standard error over blocks of samples, in one pass."
     import torch, itertools
+    check_kind(model, "model", torch.nn.Module, "an nn.Module", fix="pass the built model")
+    check_kind(source, "source", DataSource, "a DataSource", fix="pass wrap_dataset(data)")
+    for name, fn in check_kind(fns, "fns", dict, "a dict of functions by name").items():
+        check_callable(fn, f"fns[{name!r}]", "a function of (outputs, targets)")
+    num_tokens, device = check_number(num_tokens, "num_tokens", above=0, most=1e12), check_device(device, optional=False)
+    check_callable(autocast, "autocast",
+                   "a function that gives a context, such as contextlib.nullcontext")
+    if not fns: return {}
+    _opened(autocast)
     want = max(1, math.ceil(num_tokens/source.tokens_per_sample))
     if source.num_samples is None: flow = source.stream()
     else:
@@ -88,6 +98,24 @@ def measure(
         out[name] = mean, float(((w/w.sum())**2*(l - mean)**2).sum().mul(len(l)/(len(l)-1)).sqrt()) if len(l) > 1 else None
     return out
 
+def _opened(autocast):
+    "Does it give a context?"
+    try: context = autocast()
+    except Exception as e: raise ContractError("autocast",
+                                               "a function without arguments that gives a context", f"{type(e).__name__}: {e}", "use contextlib.nullcontext") from e
+    if not hasattr(context, "__enter__"):
+        raise ContractError("autocast", "a function that gives a context", type(context).__name__,
+                            "use contextlib.nullcontext")
+
+def _measured(name, fn, outputs, targets):
+    "What a user's function says of a batch"
+    import torch
+    try: return torch.as_tensor(fn(outputs, targets)).detach().float()
+    except Exception as e:
+        if is_out_of_memory(e): raise # the caller makes the parts smaller
+        raise ContractError(f"{name!r}",
+                            "a function of (outputs, targets) that gives a mean over a batch", f"{type(e).__name__}: {e}", "try it on one batch") from e
+
 def _values(model, x, y, fns, part, device, autocast):
     "Means over one block, through the model in parts."
     import torch
@@ -97,7 +125,7 @@ def _values(model, x, y, fns, part, device, autocast):
         with autocast():
             outputs = model(xp.to(device))
             for name, fn in fns.items():
-                v = torch.as_tensor(fn(outputs, yp)).detach().float()
+                v = _measured(name, fn, outputs, yp)
                 total[name] = v if len(xp) == len(x) else total.get(name, 0) + v*(len(xp)/len(x))
     return total
 
@@ -110,4 +138,5 @@ def evaluate(
     autocast=nullcontext, # precision
 )->tuple: # (mean loss, its standard error or None)
     "Mean loss over a fixed set, and its standard error over blocks of samples."
+    check_callable(loss_fn, "loss_fn", "a function of (outputs, targets)")
     return measure(model, source, dict(loss=loss_fn), num_tokens, device, autocast)["loss"]

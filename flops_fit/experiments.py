@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 import msgspec
 from fastcore.basics import patch
-from .errors import ContractError
+from .errors import ContractError, check_choice, check_kind, check_number, check_path
 from .files import Name, Unreadable, parse, read_regular, seal, unseal, write_atomic
 from .errors import FitWarning
 from .recipe import Recipe
@@ -78,12 +78,15 @@ def fork_of(
     num_steps:int, # of the run
     recipe:Recipe, # how it is trained
 )->int: # the step at which its cooldown begins; 0 where it shares no trunk
+    check_kind(recipe, "recipe", Recipe, "a Recipe")
     return num_steps - recipe.cooldown_steps(num_steps) if recipe.schedule == "cooldown" else 0
 
 def own_steps(
     experiments, # of one trunk, shortest first
     recipe:Recipe, # how they are trained
 )->list: # optimizer steps that each run costs by itself
+    check_kind(experiments, "experiments", (list, tuple), "a list of Experiments of one trunk")
+    for e in experiments: check_kind(e, "experiments", Experiment, "Experiments of one trunk")
     forks = [0, *(fork_of(e.num_steps, recipe) for e in experiments)]
     return [e.num_steps - fork for e, fork in zip(experiments, forks)]
 
@@ -161,9 +164,11 @@ def from_dict(cls:SweepPlan, d):
     try:
         told = msgspec.convert(d, _PlanFile)
         recipe = Recipe.from_dict(told.recipe)
-    except (msgspec.ValidationError, TypeError) as err: raise Unreadable(str(err)) from err
+    except (msgspec.ValidationError, TypeError, AttributeError) as err: raise Unreadable(str(err)) from err
 
-    number = lambda s: int(s) if s.lstrip("-").isdigit() else float(s)
+    def number(s):
+        try: return int(s) if s.lstrip("-").isdigit() else float(s)
+        except ValueError as err: raise Unreadable(f"counts: {s!r} is no size") from err
     rest = {f: getattr(told, f) for f in told.__struct_fields__}
     counts = {number(k): v for k, v in told.counts.items()}
     return cls(**{**rest, "recipe": recipe, "counts": counts}).check()
@@ -200,11 +205,12 @@ def check(self:SweepPlan):
 @patch
 def save(self:SweepPlan, path):
     "Write the plan, sealed, so that no reader sees half of it."
-    return write_atomic(path, seal(self.to_dict()))
+    return write_atomic(check_path(path, "path"), seal(self.to_dict()))
 
 @patch(cls_method=True)
 def load(cls:SweepPlan, path):
     "Read a plan. Raises `ContractError` when it is not one, or not the one that was written."
+    path = check_path(path, "path")
     try: return cls.from_dict(parse(unseal(read_regular(path, 2**28), path)[0], dict))
     except FileNotFoundError:
         raise ContractError(str(path), "a saved plan", "no such file",
@@ -232,9 +238,11 @@ def estimate(self:SweepPlan,
 )->dict: # flops, spent_flops, seconds, device_hours, cost
     """Time and money the sweep will take, roughly: FLOPs at the device's usual rate and the
     fixed cost of each step."""
-    if device not in DEVICES:
-        raise ContractError("device", f"one of {', '.join(DEVICES)}", repr(device),
-                            "name the nearest of them")
+    check_choice(device, "device", [*DEVICES], fix="name the nearest of them")
+    num_devices = check_number(num_devices, "num_devices", least=1, most=10**6, whole=True)
+    price_per_hour = check_number(price_per_hour, "price_per_hour", least=0, most=1e9,
+                                  optional=True)
+    if not self.experiments: raise ContractError("plan", "one run or more", "none", "plan again")
     rate, per_step = DEVICES[device]
     times = [self.cost(es)/rate + sum(own_steps(es, self.recipe))*per_step
              for es in self.trunks.values()]

@@ -15,8 +15,11 @@ from .experiments import DEVICES
 from .explorer import (BLUE, GREEN, INK, ORANGE, VERMILION, Explorer, Ticks, choice_slider, dropdown, label, log_axis, log_slider, number, panels,
                                 rank_colors, simulated_mark, some_or_none)
 from .fitter import fit_parametric
+from .lawfit import Answer
+from .plotter import _drawn
 from .laws import LAWS
-from .errors import FitError
+from .analysis import ScalingAnalysis
+from .errors import FitError, check_kind
 
 # %% ../nbs/14b_explore_fit.ipynb #ca9566fe
 class ResultExplorer(Explorer):
@@ -26,7 +29,9 @@ class ResultExplorer(Explorer):
     def __init__(self,
         analysis, # a `ScalingAnalysis` with a law
     ):
-        self.analysis, self.law = analysis, analysis._need_law()
+        self.analysis = check_kind(analysis, "analysis", ScalingAnalysis, "a ScalingAnalysis",
+                                   error=FitError)
+        self.law = analysis._need_law()
         self.z = np.random.default_rng(0).standard_normal((self.draws, self.law.root.shape[1] + 3))*self.law._quantile(.95)/1.96
         top, low = np.log10(analysis.max_compute), np.floor(np.log10(analysis.runs.flops.min()))
         D = int(np.floor(np.log10(analysis.runs.num_tokens.max())))
@@ -72,7 +77,7 @@ class ResultExplorer(Explorer):
         far = max(self.controls["budget"].max, np.log10(s.budget)) if np.isfinite(s.budget) else 0
         s.along = np.geomspace(self.analysis.runs.flops.min(), 10**far, 14)
         if s.inference_tokens: s.along = s.along[s.along > 1e-3*s.budget]
-        s.path = law.optimum(s.along, **ask)
+        s.path = _drawn(law._optimum(s.along, **ask))
         return s
 
     def tabulate(self, s):
@@ -97,7 +102,7 @@ class ResultExplorer(Explorer):
         x = np.log10(s.grid)
         ax.fill_between(x, s.lower, s.upper, color=BLUE, alpha=.18, lw=0, label="95% of plausible laws")
         ax.plot(x, s.curve, color=BLUE, lw=1.6)
-        b = s.best
+        b = _drawn(Answer(s.best))
         ax.errorbar(np.log10(b.optimal_params), b.expected_loss, xerr=[[np.log10(b.optimal_params/b.optimal_params_lower)], [np.log10(b.optimal_params_upper/b.optimal_params)]],
                     fmt="o", color=INK, ms=5, lw=1.2, capsize=3, label=f"optimum N* = {human(b.optimal_params)}")
         if s.times != 1: ax.plot(np.log10(s.N), s.loss[0], "D", color=VERMILION, ms=6, label=f"chosen N = {human(s.N)}")
@@ -129,7 +134,8 @@ class AnalysisExplorer(Explorer):
     def __init__(self,
         analysis, # a `ScalingAnalysis`
     ):
-        self.analysis = a = analysis
+        self.analysis = a = check_kind(analysis, "analysis", ScalingAnalysis, "a ScalingAnalysis",
+                                       error=FitError)
         self.runs = r = a.runs.reset_index(drop=True)
         self.budgeted = "compute_budget" in r and r.compute_budget.notna().any()
         if len(r) <= 120: self.units, names = np.arange(len(r)), [f"C {flop(float(f'{x.flops:.2g}'))}, N {human(x.num_params)}, loss {x.loss:.3f}" for x in r.itertuples()]
@@ -186,7 +192,7 @@ class AnalysisExplorer(Explorer):
 
     def tabulate(self, s):
         if s.approach == "law":
-            rows, best = s.fit.table(), s.fit.optimum(s.C)
+            rows, best = s.fit.table(), s.fit._optimum(s.C)
             for name, text in (("optimal_params", "N*"), ("optimal_tokens", "D*"), ("expected_loss", "loss")): rows.loc[f"{text} at {flop(float(f'{s.C:.2g}'))} FLOPs"] = [best[name + e] for e in ("", "_lower", "_upper")]
             return rows
         rows = {name: [p.exponent_a, *p.a_ci] for name, p in (("a", s.fit.n_opt), ("b", s.fit.d_opt))}

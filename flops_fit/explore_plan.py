@@ -9,9 +9,10 @@ __all__ = ['PlanExplorer']
 from dataclasses import replace
 from types import SimpleNamespace
 import ipywidgets as W, numpy as np, pandas as pd
-from .errors import ContractError
+from .contract import Task
+from .errors import ContractError, check_kind
 from .diagnostics import flop, human
-from .experiments import DEVICES
+from .experiments import DEVICES, SweepPlan
 from .explorer import BLUE, INK, Explorer, _control, button, dropdown, int_slider, label, log_axis, log_slider, number, panels, rank_colors
 from .planner import _count, _Family, _plan_warnings, _rows
 
@@ -23,6 +24,10 @@ class PlanExplorer(Explorer):
         plan, # a `SweepPlan`
         task=None, # its `Task`, if sizes are to be tried that the plan has not counted
     ):
+        check_kind(plan, "plan", SweepPlan, "a SweepPlan", fix="pass what plan_sweep gives")
+        check_kind(task, "task", Task, "a Task, as make_task gives it", optional=True)
+        if not plan.experiments:
+            raise ContractError("plan", "a plan with runs", "none", "plan again")
         self.start, self.counts, self.chosen = plan, dict(plan.counts), None
         self.task, self.family = task, None if task is None else _Family(task.model_cls, task.model_size_param, task.model_kwargs)
         e, C, ratio = plan.experiments[0], plan.compute_budgets, np.log10([e.tokens_per_param for e in plan.experiments])

@@ -16,6 +16,7 @@ from matplotlib import colormaps, rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from .diagnostics import flop, human
+from .errors import LARGEST, SMALLEST, check_choice, check_number, check_numbers
 
 # %% ../nbs/14_explorer.ipynb #1e20fdd4
 BLUE, VERMILION, GREEN, ORANGE, PINK, INK = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#222222" # Okabe and Ito
@@ -24,7 +25,7 @@ def rank_colors(
     values, # numbers, (n,)
 ): # RGBA (n,4)
     "A colour for each number by its rank, dark for small and light for large"
-    rank = np.unique(np.asarray(values, float), return_inverse=True)[1]
+    rank = np.unique(check_numbers(values, "values", fewest=0), return_inverse=True)[1]
     return colormaps["viridis"](.88*rank/max(rank.max(initial=0), 1))
 
 class _Picture(Figure):
@@ -37,6 +38,8 @@ def panels(
     widths=None, # relative widths
 ): # a matplotlib Figure, array of Axes
     "A figure of plain axes"
+    n, height = check_number(n, "n", least=1, most=12, whole=True), check_number(height, "height", least=1, most=100)
+    check_numbers(widths, "widths", above=0, n=n, optional=True)
     fig = _Picture(figsize=(9.6, height), dpi=90)
     FigureCanvasAgg(fig)
     axs = fig.subplots(1, n, squeeze=False, width_ratios=widths)[0]
@@ -121,6 +124,22 @@ class Ticks(W.VBox):
     def _ticked(self, _): self.value = tuple(i for i, b in enumerate(self.boxes) if not b.value)
 
 # %% ../nbs/14_explorer.ipynb #aad5701d
+def _held(control, name, value):
+    "`value` as the control could hold it, in a wider range than it can be moved in"
+    if isinstance(control, W.Dropdown):
+        return check_choice(value, name,
+                            [o[1] if isinstance(o, tuple) else o for o in control.options])
+    if isinstance(control, W.FloatLogSlider):
+        return check_number(value, name, least=SMALLEST, most=LARGEST)
+    if isinstance(control, W.IntSlider):
+        return check_number(value, name, least=control.min, most=1000, whole=True)
+    if isinstance(control, W.FloatRangeSlider):
+        low, high = check_numbers(value, name, least=-12, most=12, n=2).tolist()
+        return low, check_number(high, name, above=low, expected=f"a range that ends above {low:g}")
+    if isinstance(control, Ticks):
+        return tuple(int(check_number(v, name, least=0, whole=True)) for v in check_numbers(value, name, fewest=0))
+    return check_number(value, name, least=-1, most=LARGEST)
+
 class Explorer:
     "Controls, numbers and a picture that follow each other"
     what = "explorer" # the picture in words, for those who cannot see it
@@ -136,7 +155,8 @@ class Explorer:
     def values(self, **values):
         "The controls' values, with `values` in their place. Raises `ValueError` for a name that no control has."
         if unknown := set(values) - set(self.controls): raise ValueError(f"{sorted(unknown)}: not a control of {type(self).__name__}, which has {list(self.controls)}.")
-        return {k: c.value for k, c in self.controls.items()} | values
+        return {k: _held(c, k, values[k]) if k in values else c.value for k,
+                c in self.controls.items()}
 
     def figure(self,
         **values, # of controls; the others stay as they are

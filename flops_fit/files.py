@@ -12,7 +12,7 @@ import errno, hashlib, json, os, re, stat, time, uuid, warnings
 from pathlib import Path
 from typing import Annotated
 import msgspec
-from .errors import ContractError
+from .errors import ContractError, check_callable, check_kind, check_path
 
 # %% ../nbs/07b_files.ipynb #bdac3ae8
 def again(
@@ -87,7 +87,9 @@ def write_atomic(
     replace=True, # whatever is there? Else `FileExistsError`
 ):
     "Write a file under a temporary name, flush it to disk and rename it. Gives its path."
-    path = Path(path)
+    path = check_path(path, "path")
+    check_kind(content, "content", (str, bytes), "text or bytes")
+    check_callable(stage, "stage", "a function path -> path")
     make_folder(path.parent)
     data, tmp = content.encode() if isinstance(content, str) else content, stage(path)
 

@@ -39,7 +39,8 @@ def _column(v, name, n=None, positive=True):
     return a
 
 # a count or a loss outside these is none
-_SENSE = dict(N=(SMALLEST, LARGEST), D=(SMALLEST, LARGEST), loss=(1e-30, 1e30), compute=(SMALLEST, LARGEST), unique_tokens=(SMALLEST, LARGEST),
+_SENSE = dict(N=(SMALLEST, LARGEST), D=(SMALLEST, LARGEST), loss=(1e-30, 1e30),
+              compute=(SMALLEST, LARGEST), unique_tokens=(SMALLEST, LARGEST),
               loss_se=(1e-30, 1e30), weights=(1e-30, 1e30))
 
 def _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, k):
@@ -80,11 +81,14 @@ def _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, k)
 # %% ../nbs/04_fitter.ipynb #c0ffee21
 def _start_columns(law, starts):
     "{parameter: array (S,)} of natural parameters to start from, and where they are single numbers, arrays of one"
-    if not hasattr(starts, "keys"): raise FitError(f"starts: expected a dict or DataFrame with a column for each parameter, got {shown(starts)}. Write {{'E': [1.7], ...}}.")
-    if missing := [p for p in law.params if p not in starts.keys()]: raise FitError(f"starts: expected a column for each of {[*law.params]}, got none for {missing}. Add it.")
+    if not hasattr(starts, "keys"):
+        raise FitError(f"starts: expected a dict or DataFrame with a column for each parameter, got {shown(starts)}. Write {{'E': [1.7], ...}}.")
+    if missing := [p for p in law.params if p not in starts.keys()]:
+        raise FitError(f"starts: expected a column for each of {[*law.params]}, got none for {missing}. Add it.")
     low = lambda p: {} if p in law.real else dict(least=0) if p == "E" else dict(above=0)
     out = {p: np.atleast_1d(check_numbers(starts[p], f"starts[{p!r}]", scalar=True, most=1e300, error=FitError, **low(p))) for p in law.params}
-    if len({len(v) for v in out.values()} - {1}) > 1: raise FitError(f"starts: expected columns of one length, got {sorted({len(v) for v in out.values()})}. Pass as many values of each.")
+    if len({len(v) for v in out.values()} - {1}) > 1:
+        raise FitError(f"starts: expected columns of one length, got {sorted({len(v) for v in out.values()})}. Pass as many values of each.")
     return out
 
 def _labels(groups, n):
@@ -109,16 +113,19 @@ def _pair(v, name, real):
         raise FitError(f"{name}: expected (lower, upper), None for open, got {shown(v)}. Write {{'E': (1., 2.)}}.")
     lo, hi = (end if isinstance(end, float) and np.isinf(end) else check_number(end, name, optional=True, error=FitError) for end in v)
     lo, hi = -np.inf if lo is None else lo, np.inf if hi is None else hi
-    if not lo < hi or not real and hi <= 0: raise FitError(f"bounds: expected lower < upper for {name}, got {shown(v)}.")
+    if not lo < hi or not real and hi <= 0:
+        raise FitError(f"bounds: expected lower < upper for {name}, got {shown(v)}.")
     return lo, hi
 
 # %% ../nbs/04_fitter.ipynb #cde2e9d4
 def _freedom(law, fixed, tied, bounds, loss):
     "M, c, bounds on phi, and whether units may be changed"
     number = lambda v, name: check_number(v, name, error=FitError)
-    names, tied = list(law.params), _by_parameter(tied, "tied", law, lambda v, name: check_text(v, name, "the name of a parameter", error=FitError), "names")
+    names, tied = list(law.params), _by_parameter(tied, "tied", law, lambda v,
+                                                  name: check_text(v, name, "the name of a parameter", error=FitError), "names")
     fixed = {**law.fixed, **_by_parameter(fixed, "fixed", law, number, "values")}
-    bounds = _by_parameter(bounds, "bounds", law, lambda v, name: _pair(v, name, any(repr(p) in name for p in law.real)), "pairs (lower, upper)")
+    bounds = _by_parameter(bounds, "bounds", law, lambda v,
+                           name: _pair(v, name, any(repr(p) in name for p in law.real)), "pairs (lower, upper)")
     if clash := (set(fixed) & set(tied)): raise FitError(f"{sorted(clash)}: both fixed and tied. Choose one.")
     work = lambda p, v: v if p in law.real else np.log(v) if v > 0 else -np.inf
     for p, v in fixed.items():
@@ -157,7 +164,8 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
     fit = LawFit(law, None, None, np.nan, data, x0=x0, y0=y0, kind=kind, k=k, M=M, c=c, lower=lower, upper=upper)
     problem, weights = fit.problem, data.get("weights", 1.)
     if starts is None:
-        if law.starts is None: raise FitError(f"starts: expected parameters to start from, since the {law.name} law has no starts of its own, got None. Pass starts=.")
+        if law.starts is None:
+            raise FitError(f"starts: expected parameters to start from, since the {law.name} law has no starts of its own, got None. Pass starts=.")
         starts = law.starts(problem.x, problem.y, data["loss"], problem.u)
     else: starts = law.centred(_start_columns(law, starts), x0, y0)
     starts = np.clip(problem.phi(starts), lower, upper)
@@ -221,7 +229,8 @@ def _warnings(fit, at_bound):
         out.append(FitWarning("no_floor", f"The irreducible loss E = {p['E']:.2g} has gone to zero.",
                               "The runs do not reach far enough to see a floor: fix E, or add larger runs."))
     if not fit.condition < 1e5:
-        out.append(FitWarning("rank_deficient", f"Some combination of the parameters is not determined{f' (condition {fit.condition:.1g})' if np.isfinite(fit.condition) else ''}.",
+        out.append(FitWarning("rank_deficient",
+                              f"Some combination of the parameters is not determined{f' (condition {fit.condition:.1g})' if np.isfinite(fit.condition) else ''}.",
                               "Vary N and D independently: several tokens-per-parameter ratios at several budgets."))
     if fit.reached < .5:
         out.append(FitWarning("many_optima", f"Only {fit.reached:.0%} of the starts reached the best objective.",
@@ -271,10 +280,13 @@ def fit_parametric(
     Huber on log residuals is the objective of Hoffmann et al. (arXiv 2203.15556, equation 3).
     Raises `FitError` for data no fit can answer."""
     law = LAWS.get(law, law) if isinstance(law, str) else law
-    if not isinstance(law, Law): raise FitError(f"law: expected a Law or one of {[*LAWS]}, got {shown(law)}. Choose one.")
+    if not isinstance(law, Law):
+        raise FitError(f"law: expected a Law or one of {[*LAWS]}, got {shown(law)}. Choose one.")
     check_choice(objective, "objective", ("huber", "log", "linear"), error=FitError)
-    delta = check_number(delta, "delta", above=0, optional=True, expected="a positive number or None", error=FitError)
-    flops_factor = check_number(flops_factor, "flops_factor", least=1e-6, most=1e12, expected="a positive number", error=FitError)
+    delta = check_number(delta, "delta", above=0, optional=True,
+                         expected="a positive number or None", error=FitError)
+    flops_factor = check_number(flops_factor, "flops_factor", least=1e-6, most=1e12,
+                                expected="a positive number", error=FitError)
     if law.needs_unique and unique_tokens is None:
         raise FitError(f"unique_tokens: the {law.name} law needs the unique tokens of each run, got None.")
     if law is COUPLED_REPEATS:

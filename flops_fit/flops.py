@@ -8,7 +8,7 @@ __all__ = ['count_params', 'training_flops', 'FlopCount', 'exact_flops']
 # %% ../nbs/01_flops.ipynb #433b082b
 from dataclasses import asdict, dataclass
 from .dataset import split_sample
-from .errors import ContractError
+from .errors import LARGEST, SMALLEST, ContractError, check_kind, check_number, refuse
 
 # %% ../nbs/01_flops.ipynb #9a8601a9
 def count_params(
@@ -16,6 +16,7 @@ def count_params(
 )->dict: # num_params (the model's own count), total, non_embedding
     "Parameters N: by the model's own count, in total, and without embeddings; shared weights count once."
     import torch
+    check_kind(model, "model", torch.nn.Module, "an nn.Module", fix="pass the built model")
     tables = {id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, (torch.nn.Embedding, torch.nn.EmbeddingBag))}
     total = sum(p.numel() for p in model.parameters())
     own = model.num_params() if callable(getattr(model, "num_params", None)) else total
@@ -23,9 +24,8 @@ def count_params(
 
 # %% ../nbs/01_flops.ipynb #8c204e7d
 def _positive(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise ContractError(name, "a positive finite number", repr(value), f"pass {name} > 0")
-    return value
+    return check_number(value, name, least=SMALLEST, most=LARGEST,
+                        expected="a positive finite number", fix=f"pass {name} > 0")
 
 def training_flops(
     num_params:float, # N
@@ -64,6 +64,11 @@ def exact_flops(
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
+    if not hasattr(task, "train") or not hasattr(task, "build"):
+        refuse("task", "a Task with a model family, data and a loss", task,
+               "pass what make_task gives")
+    flops_per_param_per_token = _positive("flops_per_param_per_token", flops_per_param_per_token)
+    batch_size = check_number(batch_size, "batch_size", least=1, most=2**20, whole=True)
     if task.train is None: raise ContractError("dataset", "data to take a batch's shapes from", "None", "pass dataset=, or plan with flops=6")
     n = min(batch_size, task.train.num_samples or batch_size)
     if task.train.num_samples is not None: x, y = task.train.batch(torch.arange(n))

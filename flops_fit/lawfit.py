@@ -18,12 +18,15 @@ from .solver import Problem, solve
 # %% ../nbs/03c_lawfit.ipynb #9ee18539
 def _array(x, name, what="a positive number", least=SMALLEST, most=LARGEST, ndim=1):
     "x as floats, a number or an array of them, or a FitError that names the argument"
-    return check_numbers(x, name, least=least, most=most, ndim=ndim, scalar=True, expected=what, error=FitError,
+    return check_numbers(x, name, least=least, most=most, ndim=ndim, scalar=True, expected=what,
+                         error=FitError,
                          fix="check the units and for missing values")
 
-def _level(level): return check_number(level, "level", above=0, below=1, error=FitError, fix="pass .95 for 95%")
+def _level(level): return check_number(level, "level", above=0, below=1, error=FitError,
+                                       fix="pass .95 for 95%")
 def _seed(seed): return check_number(seed, "seed", least=0, whole=True, error=FitError)
-def _times(n, name="n"): return check_number(n, name, least=1, most=100_000, whole=True, error=FitError)
+def _times(n, name="n"): return check_number(n, name, least=1, most=100_000, whole=True,
+                                             error=FitError)
 
 class Answer(dict):
     "A dict whose entries are also attributes: floats for one budget, arrays for several"
@@ -80,7 +83,8 @@ class LawFit:
     @property
     def max_compute(self): return float(np.max(self.data["compute"]))
 
-    def _quantile(self, level): return quantile(_level(level), self.df, small=not {"groups", "weights"} & set(self.data))
+    def _quantile(self, level): return quantile(_level(level), self.df,
+                                                small=not {"groups", "weights"} & set(self.data))
 
     def _plain(self, theta):
         "theta in plain units of N and D"
@@ -127,12 +131,15 @@ def predict(self:LawFit,
     N, D, U = _checked(N, D, unique_tokens)
     U = None if U is None else U.ravel()
     h = lambda theta: np.log(self._loss(theta, N.ravel(), D.ravel(), U))
-    with np.errstate(all="ignore"): loss = h(self.theta[None])[0]   # what overflows is refused in the next line
-    _given(np.abs(loss) < _LOSS, "N, D", "values at which this law gives a loss", "stay nearer to the runs")
+    with np.errstate(all="ignore"):
+        loss = h(self.theta[None])[0]   # what overflows is refused in the next line
+    _given(np.abs(loss) < _LOSS, "N, D", "values at which this law gives a loss",
+           "stay nearer to the runs")
     if interval is None: return np.exp(loss).reshape(N.shape)[()]
     half = self._quantile(level)*self._log_sd(h, self.form[0], self.k*N.ravel()*D.ravel(), noise=interval == "prediction")
     lower, upper = _ends(loss, half)
-    return pd.DataFrame(dict(num_params=N.ravel(), num_tokens=D.ravel(), loss=np.exp(loss), lower=lower, upper=upper))
+    return pd.DataFrame(dict(num_params=N.ravel(), num_tokens=D.ravel(), loss=np.exp(loss),
+                             lower=lower, upper=upper))
 
 # %% ../nbs/03c_lawfit.ipynb #e276790d
 @patch
@@ -140,7 +147,8 @@ def _best(self:LawFit, C, unique_tokens=None, inference_tokens=0.):
     "C as an array, and a function theta -> (ln N*, ln D*, ln L*) stacked last, (S,m,3)"
     C = np.atleast_1d(_array(C, "C", "a positive number of FLOPs"))
     one_each = lambda v, name, **kw: _one_each(check_numbers(v, name, scalar=True, most=LARGEST, error=FitError, **kw), name, len(C))
-    u = None if unique_tokens is None else np.log(one_each(unique_tokens, "unique_tokens", least=SMALLEST))
+    u = None if unique_tokens is None else np.log(one_each(unique_tokens, "unique_tokens",
+                                                           least=SMALLEST))
     T = one_each(inference_tokens, "inference_tokens", least=0)
     def best(theta):
         n, d, loss = self.law.best_on_budget(self._plain(theta), np.log(C), self.k, u, T)
@@ -148,7 +156,8 @@ def _best(self:LawFit, C, unique_tokens=None, inference_tokens=0.):
     return C, best
 
 def _one_each(v, name, n):
-    if v.ndim and len(v) not in (1, n): raise FitError(f"{name}: expected one number, or one for each of the {n} budgets, got {len(v)}. Pass one.")
+    if v.ndim and len(v) not in (1, n):
+        raise FitError(f"{name}: expected one number, or one for each of the {n} budgets, got {len(v)}. Pass one.")
     return v
 
 # %% ../nbs/03c_lawfit.ipynb #c0ffee11
@@ -156,11 +165,14 @@ _LOSS = 69. # |ln loss| beyond which no loss lies: 1e-30 to 1e30
 
 def _given(good, what, expected, fix):
     "Raise a `FitError` where the law gives no number"
-    if not np.all(good): refuse(what, expected, f"{int(np.sum(~np.asarray(good)))} where it gives none", fix, FitError)
+    if not np.all(good):
+        refuse(what, expected, f"{int(np.sum(~np.asarray(good)))} where it gives none", fix,
+               FitError)
 
 def _ends(value, half, low=np.exp(-_LOSS), most=LARGEST):
     "exp(value ± half), 0 and infinite where the runs leave an end open: beyond what there is no telling from nothing"
-    with np.errstate(over="ignore", invalid="ignore"): lower, upper = np.exp(value - half), np.exp(value + half)
+    with np.errstate(over="ignore", invalid="ignore"):
+        lower, upper = np.exp(value - half), np.exp(value + half)
     return np.where(lower >= low, lower, 0.), np.where(upper <= most, upper, np.inf)
 
 # %% ../nbs/03c_lawfit.ipynb #c0ffee12
@@ -170,16 +182,19 @@ def _optimum(self:LawFit, C, unique_tokens=None, inference_tokens=0., level=.95)
     out, (budgets, best) = Answer(), self._best(C, unique_tokens, inference_tokens)
     out["target_compute"], t = budgets, self._quantile(level)
     h = lambda theta: np.concatenate([b := best(theta), b[..., 1:2] - b[..., :1]], -1)
-    with np.errstate(all="ignore"): value, se = h(self.theta[None])[0], spread(h, self.theta, self.root)
+    with np.errstate(all="ignore"):
+        value, se = h(self.theta[None])[0], spread(h, self.theta, self.root)
     far = np.maximum(np.log(budgets/self.max_compute), 0)
     for i, name in enumerate(("optimal_params", "optimal_tokens", "expected_loss", "tokens_per_param")):
         form = dict(expected_loss=self.form[0], tokens_per_param=2*self.form[1]).get(name, self.form[1])*far
         sd = np.sqrt(se[:, i]**2 + form**2 + (self.sigma**2 if self.noise_in_loss and name == "expected_loss" else 0.))
         with np.errstate(all="ignore"): out[name] = np.exp(value[:, i])
         low = SMALLEST if name in ("optimal_params", "optimal_tokens") else np.exp(-_LOSS)
-        out[f"{name}_lower"], out[f"{name}_upper"] = _ends(value[:, i], t*sd, np.minimum(low, out[name]), np.maximum(LARGEST, out[name]))
+        out[f"{name}_lower"], out[f"{name}_upper"] = _ends(value[:, i], t*sd,
+                                                           np.minimum(low, out[name]), np.maximum(LARGEST, out[name]))
     if unique_tokens is not None:
-        for s in ("", "_lower", "_upper"): out[f"epochs{s}"] = out[f"optimal_tokens{s}"]/as_floats([unique_tokens] if np.ndim(unique_tokens) == 0 else unique_tokens)
+        for s in ("", "_lower", "_upper"):
+            out[f"epochs{s}"] = out[f"optimal_tokens{s}"]/as_floats([unique_tokens] if np.ndim(unique_tokens) == 0 else unique_tokens)
     return out if np.ndim(C) else Answer({k: float(v[0]) for k, v in out.items()})
 
 # %% ../nbs/03c_lawfit.ipynb #c0ffee13
@@ -187,7 +202,8 @@ def _optimum(self:LawFit, C, unique_tokens=None, inference_tokens=0., level=.95)
 def _determined(self:LawFit, best):
     "`best`, or a `FitError` where it is no answer: less than a parameter or a token, more than anybody could have, no loss"
     least_N, least_D = (min(1., self.data[v].min()) for v in "ND") # less than one where the runs are in billions
-    N, D, L = (np.atleast_1d(best[n]) for n in ("optimal_params", "optimal_tokens", "expected_loss"))
+    N, D, L = (np.atleast_1d(best[n]) for n in ("optimal_params", "optimal_tokens",
+                                                "expected_loss"))
     bad = ~((N >= least_N) & (N <= LARGEST) & (D >= least_D) & (D <= LARGEST) & (np.abs(np.log(np.where(L > 0, L, 1e-300))) < _LOSS))
     if not bad.any(): return best
     i, C = int(np.argmax(bad)), np.atleast_1d(best["target_compute"])
@@ -249,7 +265,8 @@ def conf_int(self:LawFit,
     C=None,      # a budget in FLOPs: adds rows for its optimal_params, optimal_tokens and expected_loss
 )->pd.DataFrame: # columns lower, upper; a row for each parameter, and for the exponents a of N* and b of D*
     "Confidence intervals of the parameters"
-    method = check_choice(method, "method", (None, "delta", "profile", "bootstrap"), error=FitError) or "delta"
+    method = check_choice(method, "method", (None, "delta", "profile", "bootstrap"),
+                          error=FitError) or "delta"
     level, n_boot = _level(level), _times(n_boot, "n_boot")
     boot = self._resampled(n_boot) if method == "bootstrap" else None
     bend, t = self._curvature_root() if method == "profile" else None, self._quantile(level)
@@ -381,17 +398,20 @@ def _read_array(d, name, shape, what=None):
     try: a = np.array(v, float) if isinstance(v, (list, tuple, np.ndarray)) else None
     except (TypeError, ValueError, OverflowError): a = None
     if a is None or a.ndim != len(shape) or any(s not in (None, n) for s, n in zip(shape, a.shape)) or np.isnan(a).any():
-        refuse(what or f"d[{name!r}]", f"numbers of shape {shape}".replace("None", "any"), v, "save the fit again", FitError)
+        refuse(what or f"d[{name!r}]", f"numbers of shape {shape}".replace("None", "any"), v,
+               "save the fit again", FitError)
     return a
 
 def _read_data(d):
     "The runs of a saved fit"
     data = check_kind(d["data"], "d['data']", dict, "a dict of columns", error=FitError)
     columns = {str(k): np.asarray(v) if k == "groups" else _read_array(data, k, (None,), f"d['data'][{k!r}]") for k, v in data.items()}
-    for k in ("N", "D", "loss", "compute"): check_numbers(columns.get(k), f"d['data'][{k!r}]", above=0, most=LARGEST, error=FitError)
+    for k in ("N", "D", "loss", "compute"):
+        check_numbers(columns.get(k), f"d['data'][{k!r}]", above=0, most=LARGEST, error=FitError)
     if odd := [k for k, v in columns.items() if v is None or v.shape != columns["N"].shape]:
         raise FitError(f"d['data']: expected columns of one length, got another for {odd[0]!r}. Save the fit again.")
-    if "groups" in columns: columns["groups"] = check_numbers(columns["groups"], "d['data']['groups']", least=0, error=FitError).astype(int)
+    if "groups" in columns:
+        columns["groups"] = check_numbers(columns["groups"], "d['data']['groups']", least=0, error=FitError).astype(int)
     return columns
 
 # %% ../nbs/03c_lawfit.ipynb #c0ffee15
@@ -409,15 +429,20 @@ def from_dict(cls:LawFit,
         raise FitError(f"law: expected one of {[*LAWS]}, got {shown(d['law'])}. Pass your own law: LawFit.from_dict(d, law=...).")
     check_choice(d["kind"], "d['kind']", ("huber", "log", "linear"), error=FitError)
     check_bool(d["noise_in_loss"], "d['noise_in_loss']", error=FitError)
-    ranges = dict(k=dict(above=0), df=dict(above=0), delta=dict(above=0), sigma=dict(least=0), objective=dict(least=0), reached=dict(least=0, most=1))
+    ranges = dict(k=dict(above=0), df=dict(above=0), delta=dict(above=0), sigma=dict(least=0),
+                  objective=dict(least=0), reached=dict(least=0, most=1))
     plainly = {n: d[n] if n in ("kind", "noise_in_loss") else _read_number(d, n, **ranges.get(n, {})) for n in _plainly}
     p, q = len(law.params), None if d["phi"] is None else np.size(d["phi"])
-    shapes = dict(theta=(p,), root=(p, None), M=(p, q), c=(p,), phi=(q,), lower=(q,), upper=(q,), prior_mean=(p,), prior_root=(p,))
+    shapes = dict(theta=(p,), root=(p, None), M=(p, q), c=(p,), phi=(q,), lower=(q,), upper=(q,),
+                  prior_mean=(p,), prior_root=(p,))
     arrays = {n: _read_array(d, n, shapes[n]) for n in _arrays}
-    for n in ("theta", "root", "M", "c", "phi"): check_kind(arrays[n], f"d[{n!r}]", np.ndarray, "numbers", error=FitError)
+    for n in ("theta", "root", "M", "c", "phi"):
+        check_kind(arrays[n], f"d[{n!r}]", np.ndarray, "numbers", error=FitError)
     form = check_numbers(d["form"], "d['form']", least=0, n=2, error=FitError)
-    warnings = [_read_warning(w) for w in check_kind(d["warnings"], "d['warnings']", list, "a list", error=FitError)]
-    return cls(law=law, data=_read_data(d), form=tuple(form.tolist()), **plainly, **arrays, warnings=warnings,
+    warnings = [_read_warning(w) for w in check_kind(d["warnings"], "d['warnings']", list, "a list",
+                                                     error=FitError)]
+    return cls(law=law, data=_read_data(d), form=tuple(form.tolist()), **plainly, **arrays,
+               warnings=warnings,
                plain=LawFit.from_dict(d["plain"]) if d["plain"] is not None else None)
 
 def _read_warning(w):

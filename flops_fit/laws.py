@@ -30,14 +30,20 @@ class Law:
 
     def __post_init__(self):
         check_text(self.name, "Law(name=)", "the name of the law", error=FitError)
-        names = check_kind(self.params, "Law(params=)", (tuple, list), "names of parameters", error=FitError)
+        names = check_kind(self.params, "Law(params=)", (tuple, list), "names of parameters",
+                           error=FitError)
         for p in names: check_text(p, "Law(params=)", "names of parameters", error=FitError)
-        check_callable(self.evaluate, "Law(evaluate=)", "a function (theta, x, y, u, grad) -> loss, gradient", error=FitError)
-        check_callable(self.starts, "Law(starts=)", "a function (x, y, loss, u) -> starts", optional=True, error=FitError)
-        check_kind(self.real, "Law(real=)", (tuple, list, set), "names of parameters", error=FitError)
+        check_callable(self.evaluate, "Law(evaluate=)",
+                       "a function (theta, x, y, u, grad) -> loss, gradient", error=FitError)
+        check_callable(self.starts, "Law(starts=)", "a function (x, y, loss, u) -> starts",
+                       optional=True, error=FitError)
+        check_kind(self.real, "Law(real=)", (tuple, list, set), "names of parameters",
+                   error=FitError)
         check_kind(self.equation, "Law(equation=)", str, "a text", error=FitError)
         check_bool(self.needs_unique, "Law(needs_unique=)", error=FitError)
-        for what in ("units", "fixed"): check_kind(getattr(self, what), f"Law({what}=)", dict, "a dict by parameter", error=FitError)
+        for what in ("units", "fixed"):
+            check_kind(getattr(self, what), f"Law({what}=)", dict, "a dict by parameter",
+                       error=FitError)
 
     def __repr__(self): return f"Law({self.name}: L = {self.equation})"
 
@@ -95,7 +101,8 @@ class Law:
 # %% ../nbs/02_laws.ipynb #c0ffee01
 def _checked(N, D, unique_tokens=None):
     "N, D and unique tokens (or None) as arrays of one shape"
-    count = lambda v, name, **kw: check_numbers(v, name, least=SMALLEST, most=LARGEST, ndim=None, expected=f"positive numbers from {SMALLEST:g} to {LARGEST:g}", scalar=True, error=FitError, **kw)
+    count = lambda v, name, **kw: check_numbers(v, name, least=SMALLEST, most=LARGEST, ndim=None,
+                                                expected=f"positive numbers from {SMALLEST:g} to {LARGEST:g}", scalar=True, error=FitError, **kw)
     N, D, U = count(N, "N"), count(D, "D"), count(unique_tokens, "unique_tokens", optional=True)
     try: N, D, *U = np.broadcast_arrays(N, D, *([] if U is None else [U]))
     except ValueError:
@@ -215,8 +222,10 @@ def _from_function(
     "A law from a user's function of N, D and named parameters, all positive unless named in `real`"
     check_callable(fn, "fn", "a function f(N, D, E, A, ...)", error=FitError)
     name = check_text(name, "name", optional=True, error=FitError) or getattr(fn, "__name__", type(fn).__name__)
-    real = check_kind(real, "real", (tuple, list, set, frozenset), "a list of names of parameters", error=FitError)
-    start = check_kind(start, "start", dict, "a dict of rough values by parameter", optional=True, error=FitError)
+    real = check_kind(real, "real", (tuple, list, set, frozenset), "a list of names of parameters",
+                      error=FitError)
+    start = check_kind(start, "start", dict, "a dict of rough values by parameter", optional=True,
+                       error=FitError)
     equation = check_kind(equation, "equation", str, "a text", error=FitError)
     try: names = tuple(inspect.signature(fn).parameters)[2:]
     except (TypeError, ValueError):
@@ -226,7 +235,8 @@ def _from_function(
                        "Write f(N, D, E, A, alpha).")
     if unknown := [v for v in (*real, *(start or {})) if v not in names]:
         raise FitError(f"{unknown}: not parameters of the law, which has {names}. Check the spelling.")
-    start, is_real = {p: check_number(v, f"start[{p!r}]", **({} if p in real else dict(above=0)), error=FitError)
+    start, is_real = {p: check_number(v, f"start[{p!r}]", **({} if p in real else dict(above=0)),
+                                      error=FitError)
                       for p, v in (start or {}).items()}, np.array([p in real for p in names])
     def value(theta, N, D):
         try:

@@ -7,7 +7,7 @@ __all__ = ['TensorBoardLogger', 'WandbLogger']
 
 # %% ../nbs/11c_loggers.ipynb #2e66b19f
 from pathlib import Path
-from .errors import ContractError
+from .errors import ContractError, check_path, check_text
 
 # %% ../nbs/11c_loggers.ipynb #6514805d
 class _Logger:
@@ -33,7 +33,7 @@ class TensorBoardLogger(_Logger):
     def __init__(self,
         folder, # where to write
     ):
-        super().__init__(); self.folder = str(folder)
+        super().__init__(); self.folder = str(check_path(folder, "folder"))
 
     def _start(self, name, e):
         try: from torch.utils.tensorboard import SummaryWriter
@@ -52,7 +52,7 @@ class WandbLogger(_Logger):
         project:str, # name of the project there
         **init, # further arguments of `wandb.init`
     ):
-        super().__init__(); self.project, self.init = project, init
+        super().__init__(); self.project, self.init = check_text(project, "project", "the name of a project"), init
 
     def _start(self, name, e):
         try: import wandb

@@ -8,7 +8,7 @@ __all__ = ['guess_optimum', 'plan_sweep', 'plan_optimum']
 # %% ../nbs/08b_planner.ipynb #1a2342be
 import math
 from .contract import Task, create_model, make_task, model_num_params, validate_model_contract
-from .errors import ContractError, FitWarning
+from .errors import LARGEST, SMALLEST, ContractError, FitWarning, check_kind, check_number, check_numbers, plain, shown
 from .experiments import Experiment, SweepPlan, stable_hash
 from .flops import count_params, exact_flops
 from .laws import CHINCHILLA
@@ -23,6 +23,12 @@ def guess_optimum(
     tokens_per_param:float=None, # D/N at the optimum, if known
 )->float: # N
     "First guess of the optimal N at a budget: Besiroglu et al. (2404.10102) table 1 in Hoffmann et al. (2203.15556) equation 4, or C/k = N²·(D/N)."
+    compute_budget = check_number(compute_budget, "compute_budget", least=SMALLEST, most=LARGEST,
+                                  fix="pass the FLOPs of one run, such as 1e16")
+    flops_per_param_per_token = check_number(flops_per_param_per_token, "flops_per_param_per_token",
+                                             least=SMALLEST, most=1e12, fix="use 6")
+    tokens_per_param = check_number(tokens_per_param, "tokens_per_param", least=SMALLEST, most=1e12,
+                                    optional=True, fix="leave it out to use Chinchilla's law")
     if tokens_per_param: return math.sqrt(compute_budget/flops_per_param_per_token/tokens_per_param)
     log_n, _, _ = CHINCHILLA.best_on_budget(CHINCHILLA.work(_EPOCH)[None], [math.log(compute_budget)], k=flops_per_param_per_token)
     return math.exp(float(log_n[0, 0]))
@@ -97,12 +103,24 @@ def _plan_warnings(plan):
 
 # %% ../nbs/08b_planner.ipynb #8df786e4
 def _budgets(compute_budgets):
-    try: bs = [float(b) for b in compute_budgets]
-    except (TypeError, ValueError): bs = None
-    if not bs: raise ContractError("compute_budgets", "a list of FLOPs, such as [1e15, 3e15, 1e16]", repr(compute_budgets), "pass the FLOPs of one run at each budget")
-    bad = [b for b in bs if not 0 < b < math.inf]
-    if bad: raise ContractError("compute_budgets", "positive finite numbers of FLOPs", ", ".join(map(str, bad)), "drop them; budgets are FLOPs of one run, such as 1e16")
-    return sorted(set(bs))
+    bs = check_numbers(compute_budgets, "compute_budgets", least=SMALLEST, most=LARGEST,
+                       expected="a list of FLOPs, positive numbers such as [1e15, 3e15, 1e16]",
+                       fix="pass the FLOPs of one run at each budget")
+    return sorted(set(bs.tolist()))
+
+def _sizes(sizes, what="sizes"):
+    "Values of the size parameter as plain numbers, or None"
+    if sizes is None: return None
+    if isinstance(sizes, (set, range)): sizes = sorted(sizes)
+    check_numbers(sizes, what, above=0, most=2**62,
+                  fix="pass values of the size parameter, or leave it out")
+    return {plain(s) for s in sizes}
+
+def _flops(flops):
+    "k of C = k·N·D, or 'exact'"
+    if isinstance(flops, str) and flops == "exact": return flops
+    return check_number(flops, "flops", least=SMALLEST, most=1e12,
+                        expected="a number k for C = k·N·D, or 'exact'", fix="use flops=6")
 
 def plan_sweep(
     model_cls, # class or factory of the model family
@@ -123,15 +141,25 @@ def plan_sweep(
     tokens_per_sample:int=None, # where no dataset says it
 )->SweepPlan:
     "Lay out a sweep: budgets by sizes. Builds no weights. Raises `ContractError` when something cannot be planned."
-    recipe, budgets = recipe or Recipe(), _budgets(compute_budgets)
-    task = model_cls if isinstance(model_cls, Task) else dataset if isinstance(dataset, Task) else Task(model_cls, model_size_param, dict(model_kwargs or {}))
-    if dataset is not None and not isinstance(dataset, Task): task = make_task(task.model_cls, task.model_size_param, task.model_kwargs, dataset, loss_fn or (lambda o, t: o), eval_tokens=recipe.eval_tokens)
-    if flops != "exact" and (isinstance(flops, (str, bool)) or not 0 < flops < math.inf):
-        raise ContractError("flops", "a number k for C = k·N·D, or 'exact'", repr(flops), "use flops=6")
+    budgets, flops = _budgets(compute_budgets), _flops(flops)
+    recipe = check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe()
+    num_sizes = check_number(num_sizes, "num_sizes", least=2, most=100, whole=True, fix="use 7")
+    span = check_number(span, "span", above=1, most=1e6, fix="use 6")
+    whole = lambda v, what: check_number(v, what, least=1, most=2**40, whole=True, optional=True,
+                                         fix="leave it out")
+    size_multiple, tokens_per_sample = whole(size_multiple, "size_multiple"), whole(tokens_per_sample, "tokens_per_sample")
+    seeds = [int(check_number(s, "seeds", least=0, whole=True, fix="pass seeds=(0,)")) for s in check_numbers(seeds, "seeds", least=0, most=2**63 - 1, fix="pass seeds=(0,)")]
+    check_kind(model_kwargs, "model_kwargs", dict, "a dict of arguments", optional=True)
+    task = model_cls if isinstance(model_cls, Task) else dataset if isinstance(dataset, Task) else Task(model_cls, model_size_param, model_kwargs or {})
+    if dataset is not None and not isinstance(dataset, Task):
+        task = make_task(task.model_cls, task.model_size_param, task.model_kwargs, dataset,
+                         (lambda o, t: o) if loss_fn is None else loss_fn, eval_tokens=recipe.eval_tokens)
     k = 6. if flops == "exact" else float(flops)
     family = _Family(task.model_cls, task.model_size_param, task.model_kwargs)
     guesses = {c: guess_optimum(c, k, tokens_per_param) for c in budgets}
-    at = {float(c): set(v) for c, v in sizes.items()} if isinstance(sizes, dict) else None if sizes is None else {c: set(sizes) for c in budgets}
+    if isinstance(sizes, dict):
+        at = {check_number(c, "sizes: a budget", least=SMALLEST, most=LARGEST): _sizes(v, f"sizes[{shown(c)}]") or set() for c, v in sizes.items()}
+    else: at = None if sizes is None else dict.fromkeys(budgets, _sizes(sizes))
     if at is not None and set(at) != set(budgets): raise ContractError("sizes", f"sizes for each budget: {', '.join(f'{c:.3g}' for c in budgets)}", f"{', '.join(f'{c:.3g}' for c in at)}", "give the same budgets in both")
     if at is not None: ladder = _given(set().union(*at.values()), task)
     else: ladder = _ladder(family, guesses, num_sizes, span, size_multiple)
@@ -167,7 +195,6 @@ def _given(sizes, task):
 
 def _ladder(family, guesses, num_sizes, span, multiple):
     "Sizes that all budgets share, a constant factor of N apart."
-    if num_sizes < 2 or span <= 1: raise ContractError("num_sizes, span", "at least 2 sizes and a span above 1", f"{num_sizes}, {span}", "use 7 and 6")
     low, high, step = min(guesses.values())/span, max(guesses.values())*span, span**(2/(num_sizes-1))
     known = family.reach(low, high, multiple)
     targets = [min(guesses.values())/span*step**i for i in range(math.ceil(math.log(high/low)/math.log(step)-1e-9)+1)]
@@ -211,6 +238,10 @@ def plan_optimum(
     tokens_per_sample:int=None, # where no dataset says it
 )->SweepPlan: # its runs in the order of `targets`, without doubles
     "Plan runs at a budget, of the sizes whose N is nearest to `targets`."
+    check_kind(task, "task", Task, "a Task, as make_task gives it")
+    compute_budget, flops = check_number(compute_budget, "compute_budget", least=SMALLEST, most=LARGEST, fix="pass the FLOPs of one run, such as 1e16"), _flops(flops)
+    targets = check_numbers(targets, "targets", least=SMALLEST, most=LARGEST,
+                            fix="pass numbers of parameters").tolist()
     family = _Family(task.model_cls, task.model_size_param, task.model_kwargs)
     known = family.reach(min(targets), max(targets))
     sizes = list(dict.fromkeys(s for s in (family.size_for(n, known) for n in targets) if s))

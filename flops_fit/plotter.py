@@ -9,7 +9,7 @@ __all__ = ['plot_isoflops', 'plot_scaling_laws', 'plot_tokens_per_param', 'plot_
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
-from .errors import FitError
+from .errors import LARGEST, FitError, check_choice, check_number, check_path, refuse
 from .diagnostics import flop, human
 from .analyzer import ScalingAnalysis, ScalingLawAnalyzer
 
@@ -17,7 +17,11 @@ from .analyzer import ScalingAnalysis, ScalingLawAnalyzer
 _N, _D, _LAW = "#0072B2", "#D55E00", "#222222"     # blue and vermilion of Okabe and Ito
 
 def _axes(ax, size=(6.4, 4.2)):
-    if ax is not None: return ax
+    from matplotlib.axes import Axes
+    if isinstance(ax, Axes): return ax
+    if ax is not None:
+        refuse("ax", "matplotlib Axes, or None for new ones", ax, "pass what plt.subplots() gives",
+               FitError)
     import matplotlib.pyplot as plt
     return plt.subplots(figsize=size, layout="constrained")[1]
 
@@ -47,8 +51,14 @@ def _finish(ax, analysis, title, x, y, legend="best"):
     if legend and ax.get_legend_handles_labels()[0]: ax.legend(frameon=False, fontsize=8, loc=legend)
     return ax
 
+def _analysed(analysis):
+    if isinstance(analysis, ScalingAnalysis): return analysis
+    refuse("analysis", "a ScalingAnalysis", analysis,
+           "pass ScalingLawAnalyzer(runs).analyze(), or result.analysis", FitError)
+
 def _law(analysis):
-    if analysis.law is None: raise FitError(f"analysis: expected a fitted law to draw, there is none: {len(analysis.runs)} runs are completed and 6 are needed.")
+    if _analysed(analysis).law is None:
+        raise FitError(f"analysis: expected a fitted law to draw, there is none: {len(analysis.runs)} runs are completed and 6 are needed.")
     return analysis.law
 
 # %% ../nbs/12_plotter.ipynb #da6891b0
@@ -63,7 +73,7 @@ def plot_isoflops(
     ax=None,  # the Axes to draw on
 ): # Axes
     "Loss against N for each budget, the law's valleys, and their minima"
-    ax, r, law = _axes(ax), analysis.runs, analysis.law
+    r, law, ax = _analysed(analysis).runs, analysis.law, _axes(ax)
     along = "compute_budget" in r and r.compute_budget.notna().any()
     budgets = np.unique(r.compute_budget.dropna()) if along else np.geomspace(r.flops.min(), r.flops.max(), 6)[1:] if len(r) > 1 else r.flops.unique()
     colors = _colors(budgets)
@@ -80,7 +90,7 @@ def plot_isoflops(
         if along or b == budgets[-1] or b == budgets[0]: ax.annotate(flop(float(f"{b:.1e}")), (size[0], curve[0]), xytext=(-3, 2), textcoords="offset points", ha="right", fontsize=7, color=color)
     if law is not None:
         grid = np.geomspace(budgets.min(), budgets.max(), 50)
-        best = analysis.predict(grid)
+        best = _drawn(analysis._optimum(law, grid))
         ax.plot(best.optimal_params, best.expected_loss, "D" if len(budgets) == 1 else "--", ms=5, lw=1.2, color=_LAW, label=f"optimum of the {law.law.name} law", zorder=4)
     if analysis.isoflop is not None:
         m, off = _minima(analysis)
@@ -99,16 +109,25 @@ def _parabola(analysis, budget, size):
 @contextmanager
 def _against_compute(analysis, ax, C, title, y, legend, log=True):
     "Axes, and the optimum from the smallest run to 100 times the largest, or to C; once drawn on, they are labelled"
-    _law(analysis)
-    ax, top = _axes(ax), analysis.max_compute
-    grid = np.geomspace(analysis.runs.flops.min(), max(100*top if C is None else float(C), 1.5*top), 120)
-    yield ax, analysis.predict(grid)
+    law, top = _law(analysis), analysis.max_compute
+    C = check_number(C, "C", above=0, most=LARGEST, optional=True,
+                     expected="a positive number of FLOPs, or None", error=FitError)
+    ax = _axes(ax)
+    grid = np.geomspace(analysis.runs.flops.min(), max(100*top if C is None else C, 1.5*top), 120)
+    yield ax, _drawn(analysis._optimum(law, grid))
     ax.axvspan(top, grid[-1], color=".5", alpha=.1, lw=0, zorder=0)
     ax.set_xlim(grid[0]/1.2, grid[-1])
     ax.annotate("beyond the sweep", (top, .02), xycoords=("data", "axes fraction"), xytext=(4, 0), textcoords="offset points", fontsize=7.5, color=".4")
     _log(ax.xaxis, False)
     if log: _log(ax.yaxis)
     _finish(ax, analysis, title, "compute C (FLOPs)", y, legend)
+
+def _drawn(best):
+    "The optimum with its ends no further than a factor of a million away: what is open has no end to draw"
+    for name in ("optimal_params", "optimal_tokens", "expected_loss", "tokens_per_param"):
+        v = best[name] = np.where((best[name] > 1e-30) & (best[name] < LARGEST), best[name], np.nan)
+        best[f"{name}_lower"], best[f"{name}_upper"] = np.maximum(best[f"{name}_lower"], v/1e6), np.minimum(best[f"{name}_upper"], v*1e6)
+    return best
 
 def _band(ax, best, name, color, label):
     ax.plot(best["target_compute"], best[name], color=color, lw=1.6, label=label)
@@ -171,7 +190,7 @@ def plot_residuals(
     against="num_params", # "num_params", "num_tokens" or "flops"
 ): # Axes
     "Measured over predicted loss of each run, in percent, with the ± 2 sigma band of the fit"
-    if against not in ("num_params", "num_tokens", "flops"): raise FitError(f"against: expected 'num_params', 'num_tokens' or 'flops', got {against!r}.")
+    check_choice(against, "against", ("num_params", "num_tokens", "flops"), error=FitError)
     law, ax, r = _law(analysis), _axes(ax), analysis.runs
     miss = 100*np.expm1(law.residuals)
     ax.axhspan(-200*law.sigma, 200*law.sigma, color=".5", alpha=.1, lw=0)
@@ -202,6 +221,7 @@ class ScalingVisualizer:
         "Every plot, and a PNG file of each if `path` is given"
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        path, dpi = check_path(path, "path", optional=True, error=FitError), check_number(dpi, "dpi", least=10, most=1200, error=FitError)
         figures, draw = [], dict(isoflops=plot_isoflops, scaling_laws=plot_scaling_laws, tokens_per_param=plot_tokens_per_param, loss=plot_loss, residuals=plot_residuals)
         for name, plot in draw.items():
             if self.analysis.law is None and name != "isoflops": continue

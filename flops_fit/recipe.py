@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from .errors import LARGEST, SMALLEST, ContractError, check_bool, check_choice, check_kind, check_number, check_numbers, plain, refuse, shown
 
 # %% ../nbs/07_recipe.ipynb #a85375f6
-def _count(value, what): return check_number(value, what, least=SMALLEST, most=LARGEST, fix=f"pass {what} > 0")
+def _count(value, what): return check_number(value, what, least=SMALLEST, most=LARGEST,
+                                             fix=f"pass {what} > 0")
 
 def batch_tokens_rule(
     num_params:float, # N
@@ -69,27 +70,36 @@ class Recipe:
     step_timeout: float = None # seconds one step may take; a step that hangs longer ends its run
 
     def __post_init__(self):
-        def number(what, **kw): return what, check_number(getattr(self, what), f"Recipe({what}=)", **kw)
+        def number(what, **kw): return what, check_number(getattr(self, what), f"Recipe({what}=)",
+                                                          **kw)
         def choice(what, *choices, fix="choose one of them"): return what, check_choice(getattr(self, what), f"Recipe({what}=)", choices, fix)
-        settled = dict(_rule(self, what) for what in ("lr", "batch_tokens", "warmup_tokens")) | dict([
-            choice("schedule", "cooldown", "cosine"), choice("precision", "auto", "float32", "bfloat16"),
+        settled = dict(_rule(self, what) for what in ("lr", "batch_tokens",
+                                                      "warmup_tokens")) | dict([
+            choice("schedule", "cooldown", "cosine"), choice("precision", "auto", "float32",
+                                                             "bfloat16"),
             choice("compile", False, True, "auto", fix="leave it out"),
             number("cooldown", above=0, most=1, expected="a share between 0 and 1", fix="use .2"),
             number("weight_decay", least=0, most=1e6, expected="zero or more", fix="use .1"), number("clip", least=0, fix="use 1., or 0 not to clip"),
             number("min_steps", least=1, whole=True, expected="at least 1", fix="use 200"),
             number("eval_tokens", least=1, whole=True, fix="use 131_072"),
-            number("micro_batch", least=1, whole=True, optional=True, expected="a number of samples, or None", fix="leave it out: memory decides"),
-            number("workers", least=0, most=1024, whole=True, optional=True, expected="a number of processes, or None", fix="leave it out"),
-            number("step_timeout", above=0, optional=True, fix="leave it out: a step may take as long as it likes")])
-        for what in ("gradient_checkpointing", "retry"): settled[what] = check_bool(getattr(self, what), f"Recipe({what}=)")
-        betas = check_numbers(self.betas, "Recipe(betas=)", least=0, below=1, n=2, fix="use (.9, .95)")
+            number("micro_batch", least=1, whole=True, optional=True,
+                   expected="a number of samples, or None", fix="leave it out: memory decides"),
+            number("workers", least=0, most=1024, whole=True, optional=True,
+                   expected="a number of processes, or None", fix="leave it out"),
+            number("step_timeout", above=0, optional=True,
+                   fix="leave it out: a step may take as long as it likes")])
+        for what in ("gradient_checkpointing", "retry"):
+            settled[what] = check_bool(getattr(self, what), f"Recipe({what}=)")
+        betas = check_numbers(self.betas, "Recipe(betas=)", least=0, below=1, n=2,
+                              fix="use (.9, .95)")
         for what, v in settled.items(): object.__setattr__(self, what, v)
         object.__setattr__(self, "betas", tuple(betas.tolist()))
 
     def batch_size(self, num_params, num_tokens, tokens_per_sample):
         "Samples of one batch at N, small enough for `min_steps` steps over `num_tokens`; a power of two where the rule decides. 0 when even one sample is too many."
         num_params, num_tokens = _count(num_params, "num_params"), _count(num_tokens, "num_tokens")
-        tokens_per_sample = check_number(tokens_per_sample, "tokens_per_sample", least=1, whole=True)
+        tokens_per_sample = check_number(tokens_per_sample, "tokens_per_sample", least=1,
+                                         whole=True)
         most = int(num_tokens/self.min_steps/tokens_per_sample)
         asked = _value(self.batch_tokens, num_params, num_tokens, "batch_tokens")
         if asked is not None: return min(max(1, round(asked/tokens_per_sample)), most)
@@ -100,19 +110,24 @@ class Recipe:
         "Peak learning rate at N. Raises `ContractError` for a rate that is still to be searched for."
         if self.lr == "calibrate":
             raise ContractError("Recipe(lr='calibrate')", "rates that are settled before a sweep is planned", "none yet", "pass it to find_optimal, or plan with calibrate(task, compute_budgets, recipe).recipe")
-        num_params, num_tokens, batch_tokens = (_count(v, n) for v, n in ((num_params, "num_params"), (num_tokens, "num_tokens"), (batch_tokens, "batch_tokens")))
+        num_params, num_tokens, batch_tokens = (_count(v, n) for v,
+                                                n in ((num_params, "num_params"),
+                                                      (num_tokens, "num_tokens"), (batch_tokens, "batch_tokens")))
         asked = _value(self.lr, num_params, num_tokens, "lr")
         return lr_rule(num_params, batch_tokens, param_groups) if asked is None else float(asked)
 
     def warmup_steps(self, num_params, num_tokens, batch_tokens, num_steps):
         "Steps until the peak: about N tokens, at least 10 and at most a quarter of the shortest run (`num_steps`) that shares them."
-        num_params, num_tokens, batch_tokens = (_count(v, n) for v, n in ((num_params, "num_params"), (num_tokens, "num_tokens"), (batch_tokens, "batch_tokens")))
+        num_params, num_tokens, batch_tokens = (_count(v, n) for v,
+                                                n in ((num_params, "num_params"),
+                                                      (num_tokens, "num_tokens"), (batch_tokens, "batch_tokens")))
         num_steps = check_number(num_steps, "num_steps", least=0, whole=True)
         asked = _value(self.warmup_tokens, num_params, num_tokens, "warmup_tokens")
         if asked is not None: return min(round(asked/batch_tokens), num_steps//4)
         return max(1, min(max(10, round(num_params/batch_tokens)), num_steps//4))
 
-    def cooldown_steps(self, num_steps): return max(1, round(self.cooldown*check_number(num_steps, "num_steps", least=0, whole=True)))
+    def cooldown_steps(self, num_steps): return max(1,
+                                                    round(self.cooldown*check_number(num_steps, "num_steps", least=0, whole=True)))
 
     def lr_factor(self, step, num_steps, warmup_steps):
         "The rate at `step` (0 is the first) of a run of `num_steps`, as a share of its peak."
@@ -141,19 +156,23 @@ class Recipe:
         "From `to_dict`; a function that was named comes back as None, the rule, and the plan's own numbers decide."
         check_kind(d, "recipe", dict, "a dict, as of Recipe.to_dict")
         if unknown := [k for k in d if k not in {f.name for f in fields(cls)}]:
-            raise ContractError("recipe", f"the settings of a Recipe: {', '.join(f.name for f in fields(cls))}", shown(unknown[0]), "leave it out; it may be from another version")
+            raise ContractError("recipe",
+                                f"the settings of a Recipe: {', '.join(f.name for f in fields(cls))}", shown(unknown[0]), "leave it out; it may be from another version")
         for k, v in d.items():
-            if isinstance(v, dict) and {*v} != {"rate", "exponent"}: refuse(f"recipe[{k!r}]", "a number, or a dict of rate and exponent", v)
+            if isinstance(v, dict) and {*v} != {"rate", "exponent"}:
+                refuse(f"recipe[{k!r}]", "a number, or a dict of rate and exponent", v)
         back = lambda k, v: v if isinstance(v, str) and v == "calibrate" else PowerRate(**v) if isinstance(v, dict) else None if k in ("lr", "batch_tokens", "warmup_tokens") and isinstance(v, str) else v
         return cls(**{k: back(k, v) for k, v in d.items()})
 
 def _rule(recipe, what):
     "(what, its value): None for the rule, a function, or a number in its range"
     v, number = getattr(recipe, what), plain(getattr(recipe, what))
-    if v is None or callable(v) or what == "lr" and isinstance(v, str) and v == "calibrate": return what, v
+    if v is None or callable(v) or what == "lr" and isinstance(v, str) and v == "calibrate":
+        return what, v
     least = 0 if what == "warmup_tokens" else SMALLEST**2
     if number is None or not least <= number <= LARGEST:
-        refuse(f"Recipe({what}=)", "a positive number, a function of (N, D), or None", v, "leave it out to use the published rule")
+        refuse(f"Recipe({what}=)", "a positive number, a function of (N, D), or None", v,
+               "leave it out to use the published rule")
     return what, number
 
 def _steps(step, num_steps, warmup_steps):
@@ -165,6 +184,8 @@ def _value(rule, num_params, num_tokens, what):
     if not callable(rule): return rule
     try: v = rule(num_params, num_tokens)
     except Exception as e: # the user's own function
-        raise ContractError(f"Recipe({what}=)", "a function of (N, D) that gives a number", f"{type(e).__name__}: {e}", f"try it: {what}({num_params:.3g}, {num_tokens:.3g})") from e
-    return check_number(v, f"Recipe({what}=) at N = {num_params:.3g}, D = {num_tokens:.3g}", least=0 if what == "warmup_tokens" else SMALLEST**2, most=LARGEST,
+        raise ContractError(f"Recipe({what}=)", "a function of (N, D) that gives a number",
+                            f"{type(e).__name__}: {e}", f"try it: {what}({num_params:.3g}, {num_tokens:.3g})") from e
+    return check_number(v, f"Recipe({what}=) at N = {num_params:.3g}, D = {num_tokens:.3g}",
+                        least=0 if what == "warmup_tokens" else SMALLEST**2, most=LARGEST,
                         fix="make the function give a positive number")

@@ -43,7 +43,8 @@ def fit_repeats(
 )->LawFit:
     "The coupled law for repeated data, with weak priors. Raises `FitError` where unique_tokens are not positive numbers, one a run"
     if not isinstance(coupled, LawFit) or coupled.prior_root is None:
-        refuse("coupled", "the coupled LawFit of the same runs", coupled, "pass fit_parametric(..., law='coupled')", FitError)
+        refuse("coupled", "the coupled LawFit of the same runs", coupled,
+               "pass fit_parametric(..., law='coupled')", FitError)
     n, p = coupled.num_runs, len(COUPLED_REPEATS.params)
     U = _array(unique_tokens, "unique_tokens")
     if U.shape not in ((), (n,)): raise FitError(f"unique_tokens: expected {n} values, one a run, got shape {U.shape}.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.basics import patch
 from .analyzer import ScalingAnalysis, ScalingLawAnalyzer
-from .errors import ContractError
+from .errors import LARGEST, ContractError, check_bool, check_kind, check_number, check_numbers, check_path
 from .diagnostics import human, flop
 from .experiments import SweepPlan
 from .run import Run
@@ -30,8 +30,13 @@ class Result:
 
     @classmethod
     def from_sweep(cls, plan, runs, output_dir=None, task=None, **settings):
-        "Analyse the runs of a plan."
-        return cls(ScalingLawAnalyzer(runs, flops_factor=6. if plan.flops_method == "exact" else plan.flops_method).analyze(), plan, list(runs), None if output_dir is None else Path(output_dir), task, settings)
+        "Analyse the runs of a plan. Raises `FitError` when none is completed."
+        check_kind(plan, "plan", SweepPlan, "a SweepPlan",
+                   fix="pass what plan_sweep gives, or use Result.from_runs(runs)")
+        runs, output_dir = list(check_kind(runs, "runs", (list, tuple), "a list of runs")), check_path(output_dir, "output_dir", optional=True)
+        k = 6. if plan.flops_method == "exact" else plan.flops_method
+        return cls(ScalingLawAnalyzer(runs, flops_factor=k).analyze(), plan, runs, output_dir, task,
+                   settings)
 
     @classmethod
     def from_runs(cls,
@@ -59,7 +64,7 @@ class Result:
 
     def save(self, path=None):
         "Write plan, runs and answers to a folder that `load` reads; default: the sweep's own."
-        path = Path(path or self.output_dir or "outputs")
+        path = check_path(path, "path", optional=True) or self.output_dir or Path("outputs")
         if self.plan is None: self.to_dataframe().to_csv(write_atomic(path/"runs.csv", ""), index=False)
         else:
             store = RunStore(path).prepare()
@@ -108,6 +113,7 @@ def plot(self:Result,
 )->list: # of matplotlib figures
     "The pictures: isoFLOP curves with their minima, N* and D* against C with bands, tokens per parameter, loss, residuals. Saved under `plots/` when the result has a folder."
     from flops_fit.plotter import ScalingVisualizer
+    show = check_bool(show, "show")
     figures = ScalingVisualizer(self.analysis).plot_all(None if self.output_dir is None else self.output_dir/"plots")
     if show:
         try: from IPython.display import display
@@ -127,6 +133,7 @@ def figure(self:Result,
     "One figure for a page: the isoFLOP curves and, where there is a law, N* and D* against C."
     from matplotlib.figure import Figure
     from flops_fit.plotter import plot_isoflops, plot_scaling_laws
+    width = check_number(width, "width", least=1, most=100, fix="pass inches, such as 10")
     fig = Figure(figsize=(width, .4*width if self.law is not None else .6*width), layout="constrained")
     axes = fig.subplots(1, 2 if self.law is not None else 1, squeeze=False)[0]
     plot_isoflops(self.analysis, ax=axes[0])
@@ -179,6 +186,11 @@ def plan_at(self:Result,
 )->SweepPlan:
     "The predicted optimum at a budget as a plan: the nearest size the family has, its tokens, rate and batch."
     from flops_fit.planner import plan_optimum
+    if self.plan is None or self.task is None:
+        raise ContractError("result.plan_at",
+                            "a result that knows its model and how it was trained", "runs alone", "load it with Result.load(path, task=make_task(...)), or make it with find_optimal")
+    factors = check_numbers(factors, "factors", least=1e-3, most=1e3,
+                            fix="pass multiples of N*, such as (1., 1.5)").tolist()
     best = self.predict(compute_budget)["optimal_params"]
     return plan_optimum(self.task, compute_budget, [best*f for f in factors], self.plan.recipe, self.plan.flops_method)
 
@@ -191,6 +203,10 @@ def verify(self:Result,
     import pandas as pd
     from flops_fit.sweep import TrainingRunner
     simulated = self.simulated
+    compute_budget = check_number(compute_budget, "compute_budget", above=0, most=LARGEST,
+                                  fix="pass FLOPs, for example five times the sweep's largest budget")
+    neighbours = check_number(neighbours, "neighbours", above=1, most=1e3, optional=True,
+                              fix="use 1.5")
     if not compute_budget > self.max_compute*1.01:
         raise ContractError("compute_budget", f"more than the sweep's largest budget, {self.max_compute:.3g} FLOPs", repr(compute_budget), "verify beyond the sweep, for example at five times that")
     self._need_task("verify")

@@ -12,7 +12,7 @@ from html import escape
 from typing import Annotated, Literal
 import msgspec
 from fastcore.basics import patch
-from .errors import ContractError
+from .errors import ContractError, check_kind
 from .experiments import Count, Experiment, Natural, Positive, html_table
 from .files import parse, seal, unseal
 
@@ -47,6 +47,7 @@ class Run(Experiment):
     @classmethod
     def of(cls, experiment, **outcome):
         "The outcome of an experiment."
+        check_kind(experiment, "experiment", Experiment, "an Experiment of a plan")
         planned = {f.name: getattr(experiment, f.name) for f in fields(Experiment)}
         return cls(**{**planned, **outcome})
 

@@ -58,7 +58,8 @@ def _load_file(path):
 # %% ../nbs/05b_runs.ipynb #e6560234
 def _assign(df, columns):
     "our name -> the table's name"
-    columns = dict(check_kind(columns, "columns", dict, "a dict of our name -> the table's", optional=True, error=FitError) or {})
+    columns = dict(check_kind(columns, "columns", dict, "a dict of our name -> the table's",
+                              optional=True, error=FitError) or {})
     if unknown := set(columns) - set(ALIASES):
         raise FitError(f"columns: expected keys among {[*ALIASES]}, got {sorted(map(shown, unknown))}. Write columns={{\"loss\": \"name in your table\"}}.")
     names = [*df.columns]
@@ -76,7 +77,8 @@ def _assign(df, columns):
 
 def _numbers(v, ours, theirs):
     "A column as floats; what is empty becomes NaN"
-    if pd.api.types.is_bool_dtype(v): raise FitError(f"{theirs!r} ({ours}): expected numbers, got true and false. Name another column.")
+    if pd.api.types.is_bool_dtype(v):
+        raise FitError(f"{theirs!r} ({ours}): expected numbers, got true and false. Name another column.")
     if pd.api.types.is_complex_dtype(v) or pd.api.types.is_datetime64_any_dtype(v):
         raise FitError(f"{theirs!r} ({ours}): expected numbers, got {v.dtype}. Name another column, or convert it.")
     simple = v if v.dtype != object else v.map(lambda x: x if x is None or isinstance(x, (str, int, float, np.number)) and not isinstance(x, bool) else np.nan if x is pd.NA else shown(x))
@@ -94,7 +96,8 @@ def read_runs(
     flops_factor=6., # k in C = k·N·D, which gives the one of N, D, C that is missing
 )->pd.DataFrame: # num_params, num_tokens, loss, flops, status, simulated, where known compute_budget, loss_se, trunk, unique_tokens, experiment_id, and a column for each of our runs' other `metrics`
     "A table of runs, cleaned. Raises `FitError` where columns or numbers are missing or impossible"
-    flops_factor = check_number(flops_factor, "flops_factor", least=1e-6, most=1e12, expected="a positive number", error=FitError)
+    flops_factor = check_number(flops_factor, "flops_factor", least=1e-6, most=1e12,
+                                expected="a positive number", error=FitError)
     raw = _load(source)
     if not len(raw): raise FitError("runs: expected a table of runs, got an empty one. Check that the sweep has written results.")
     of = _assign(raw, columns)
@@ -136,7 +139,8 @@ def _check(df, of):
     for c in ("num_params", "num_tokens", "flops", "loss"):
         least, most = (1e-30, 1e30) if c == "loss" else (SMALLEST, LARGEST) # the others are counts
         bad = done[~(np.isfinite(done[c]) & (done[c] >= least) & (done[c] <= most))]
-        if len(bad): raise FitError(f"{of.get(c, c)!r} ({c}): expected positive numbers from {least:.0g} to {most:.0e}, got {bad[c].iloc[0]:g} in row {bad.index[0]} ({len(bad)} such rows among completed runs). Repair or drop them.")
+        if len(bad):
+            raise FitError(f"{of.get(c, c)!r} ({c}): expected positive numbers from {least:.0g} to {most:.0e}, got {bad[c].iloc[0]:g} in row {bad.index[0]} ({len(bad)} such rows among completed runs). Repair or drop them.")
 
 # %% ../nbs/05b_runs.ipynb #4c3c8f13
 def isoflop_budgets(

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from fastcore.basics import patch
 from .checkpoint import load_checkpoint, save_checkpoint
-from .errors import ContractError
+from .errors import ContractError, check_path
 from .files import (Name, NewerFormat, Unreadable, beside, check_name, discard, make_folder,
                              mark_of, parse, put_back, read_regular, set_aside, sync_folder, write_atomic)
 from .lease import take
@@ -30,7 +30,7 @@ class RunStore:
     path: Path # the output directory
     _known: dict = field(default_factory=dict, repr=False, compare=False) # runs as last read
 
-    def __post_init__(self): self.path = Path(self.path)
+    def __post_init__(self): self.path = check_path(self.path, "output_dir")
     def __repr__(self): return f"RunStore({str(self.path)!r}, {len(self.runs())} runs)"
 
     def prepare(self):

@@ -14,8 +14,8 @@ from datetime import datetime, timezone
 from concurrent.futures import BrokenExecutor
 from fastcore.basics import patch
 from .contract import check_task, make_task
-from .errors import ContractError
-from .experiments import SweepPlan
+from .errors import ContractError, check_bool, check_kind, check_number
+from .experiments import Experiment, SweepPlan
 from .lease import ClaimLost
 from .progress import SweepProgress
 from .run import Run, RunTable
@@ -34,6 +34,7 @@ def mock_run(e):
     """A simulated outcome: L = E + A/N^alpha + B/D^beta with .5% noise, seeded by the experiment's
     id, kept within 1.5 to 15."""
     import numpy as np
+    check_kind(e, "e", Experiment, "an Experiment of a plan")
     p, seed = MOCK_LAW, int(hashlib.sha256(e.experiment_id.encode()).hexdigest()[:8], 16)
     noise = np.random.default_rng(seed).normal(0, MOCK_NOISE)
     loss = p["E"] + p["A"]/e.num_params**p["alpha"] + p["B"]/e.num_tokens**p["beta"]
@@ -206,6 +207,9 @@ class TrainingRunner:
             raise ContractError("executor", "something with submit(fn, *args), or None",
                                 type(self.executor).__name__,
                                 "pass device_executor() or a concurrent.futures executor")
+        for what in ("progress", "weights"):
+            setattr(self, what, check_bool(getattr(self, what), f"TrainingRunner({what}=)"))
+        check_number(self.save_every, "TrainingRunner(save_every=)", least=0)
         self.store = RunStore(self.output_dir)
         self.unwritten = {} # runs that a full disk had no room for: {experiment_id: Run}
         self.untried = {} # why runs of this call were not begun: {experiment_id: reason}
@@ -216,7 +220,7 @@ class TrainingRunner:
     )->RunTable: # a list of `Run`, in the order of the plan
         """Make every run of the plan that the folder lacks. Raises `ContractError` before anything
         is written if something cannot work."""
-        plan.check()
+        check_kind(plan, "plan", SweepPlan, "a SweepPlan", fix="pass what plan_sweep gives").check()
         if self.mode == "local": self.check(plan, task)
         self.store.prepare()
         self._same_kind(plan)

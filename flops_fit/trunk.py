@@ -12,7 +12,7 @@ import math, os, signal, threading, warnings
 from contextlib import contextmanager, nullcontext
 import msgspec
 from .checkpoint import load_checkpoint, save_checkpoint
-from .errors import ContractError
+from .errors import ContractError, check_device, check_numbers
 from .evaluate import free_memory, is_out_of_memory
 from .experiments import Count, Natural, stable_hash
 from .feed import Feed
@@ -28,8 +28,7 @@ PEAKS = { # dense bf16 (T4: fp16), from the makers' data sheets; a name before t
 def pick_device(device=None):
     "The device asked for, else a GPU if there is one, else the CPU."
     import torch
-    if device is not None: return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return check_device(device) or torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 def autocast_for(precision, device):
     "What a forward pass runs under."

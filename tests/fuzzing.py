@@ -145,7 +145,7 @@ def absurd(x, where="answer", blank=(), depth=0):
     if isinstance(x, str):
         if (m := re.search(r"(?<![\w/.-])-?(nan|inf)(?![\w/-])", x)) and not any(re.search(b, where) for b in blank): yield f"{where} says {x[max(0, m.start() - 30):m.end() + 10]!r}"
     elif isinstance(x, int): # an int of Python's is finite
-        if abs(x) > 10**300: yield f"{where} is beyond the floats"
+        if abs(x) > 10**300 and not any(re.search(b, where) for b in blank): yield f"{where} is beyond the floats"
     elif isinstance(x, (float, complex, np.number)): yield from _number(x.item() if isinstance(x, np.number) else x, where, blank)
     elif isinstance(x, pd.DataFrame):
         if {"status", "loss"} <= {*x.columns} and x.columns.is_unique: x = x[x.status == "completed"] # the others have none
@@ -287,7 +287,7 @@ def fuzz(cases, calls, seed=0, seconds=None):
     total, made, found, begun = sum(c.weight for c in cases), Counter(), [], time.monotonic()
     import matplotlib.pyplot as plt
     for case in cases:
-        for i in range(max(2, round(calls*case.weight/total))):
+        for i in range(max(1, round(calls*case.weight/total))):
             if seconds and time.monotonic() - begun > seconds: break
             call, args, changed = generated(case, i, seed)
             made[case.name] += 1
@@ -332,7 +332,7 @@ def main(calls=100_000, only="", seed=0):
     n = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), 8)
     total, begun = sum(c.weight for c in cases), time.monotonic()
     with multiprocessing.get_context("fork").Pool(n, prepare) as pool:
-        jobs = [pool.apply_async(_job, (c.name, max(2, round(calls*c.weight/total)), seed)) for c in sorted(cases, key=lambda c: -c.weight)]
+        jobs = [pool.apply_async(_job, (c.name, max(1, round(calls*c.weight/total)), seed)) for c in sorted(cases, key=lambda c: -c.weight)]
         made, found, took = Counter(), [], {}
         for j in jobs:
             m, f, t = j.get()

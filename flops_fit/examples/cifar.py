@@ -10,6 +10,7 @@ import hashlib, sys
 from functools import lru_cache
 from pathlib import Path
 import torch
+from ..errors import ContractError, check_bool, check_device, check_number, check_path
 
 # %% ../../nbs/examples/cifar.ipynb #066ee5bd
 _declared = [] # torch.library handles; they undo themselves when they are collected
@@ -62,9 +63,15 @@ class CIFAR10Dataset(torch.utils.data.Dataset):
         num_images:int=None, # use only the first so many (their order is random); None: all
         device="cpu", # where the images are kept
     ):
-        self.root, self.train, self.augment, self.device = str(Path(root).expanduser().resolve()), bool(train), bool(augment), str(device)
-        images, labels = _read(self.root, self.train, bool(download))
-        if num_images is not None and not 1 <= num_images <= len(images): raise ValueError(f"CIFAR10Dataset: num_images must be from 1 to {len(images):,}, got {num_images!r}")
+        flag = lambda v, name: check_bool(v, f"CIFAR10Dataset({name}=)")
+        self.root, self.device = str(check_path(root, "CIFAR10Dataset(root=)").expanduser().resolve()), str(check_device(device, optional=False))
+        self.train, self.augment = flag(train, "train"), flag(augment, "augment")
+        num_images = check_number(num_images, "CIFAR10Dataset(num_images=)", whole=True,
+                                  optional=True)
+        images, labels = _read(self.root, self.train, flag(download, "download"))
+        if num_images is not None and not 1 <= num_images <= len(images):
+            raise ContractError("CIFAR10Dataset(num_images=)",
+                                f"num_images must be from 1 to {len(images):,}", num_images, "leave it out to use all")
         self.num_images = num_images
         self.images, self.labels = images[:num_images].to(device), labels[:num_images].to(device)
         self.tokens_per_sample = 1

@@ -10,6 +10,7 @@ import hashlib, sysconfig
 from pathlib import Path
 import numpy as np
 import torch
+from ..errors import check_bool, check_choice, check_number, check_path
 
 # %% ../../nbs/examples/corpus.ipynb #8840859c
 def _is_test(path, of=24): # one file in 24 is held out
@@ -32,9 +33,10 @@ class PythonCorpus(torch.utils.data.Dataset):
         site_packages:bool=False, # add the source of the installed packages?
         root:str|Path=None, # read this folder of Python source in place of the standard library
     ):
-        if split not in ("train", "test"): raise ValueError(f"PythonCorpus: split must be 'train' or 'test', got {split!r}")
-        if seq_len < 1: raise ValueError(f"PythonCorpus: seq_len must be at least 1, got {seq_len}")
-        self.split, self.seq_len, self.tokens_per_sample = split, int(seq_len), int(seq_len)
+        check_choice(split, "PythonCorpus(split=)", ("train", "test"))
+        seq_len = check_number(seq_len, "PythonCorpus(seq_len=)", least=1, most=2**31, whole=True)
+        root, site_packages = check_path(root, "PythonCorpus(root=)", optional=True), check_bool(site_packages, "PythonCorpus(site_packages=)")
+        self.split, self.seq_len, self.tokens_per_sample = split, seq_len, seq_len
         roots = [Path(root or sysconfig.get_path("stdlib"))] + ([Path(sysconfig.get_path("purelib"))] if site_packages else [])
         files = [file for r in roots for file in _sources(r)]
         text = [f.read_bytes() for path, f in files if _is_test(path) == (split == "test")]

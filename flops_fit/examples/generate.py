@@ -7,18 +7,26 @@ __all__ = ['token_probs', 'generate']
 
 # %% ../../nbs/examples/generate.ipynb #5d0fc9f0
 import torch
+from ..errors import ContractError, as_floats, check_bool, check_kind, check_number, refuse, shown
 
 # %% ../../nbs/examples/generate.ipynb #e654afd0
+def _sampling(temperature, top_k, top_p):
+    return (check_number(temperature, "temperature", least=0, most=1e6),
+            check_number(top_k, "top_k", least=1, whole=True, optional=True),
+            check_number(top_p, "top_p", above=0, most=1, optional=True))
+
 def token_probs(
     logits, # scores of the next token (..., vocab_size)
     temperature:float=1., # 0: all on the best
     top_k:int=None, # keep this many tokens
     top_p:float=None, # then keep the fewest tokens that hold this share
 )->torch.Tensor: # probabilities, of the same shape
-    "Raises `ValueError` for a negative temperature, a `top_k` below 1 or a `top_p` outside (0, 1]."
-    if not temperature >= 0: raise ValueError(f"generate: temperature must be 0 or more, got {temperature}")
-    if top_k is not None and top_k < 1: raise ValueError(f"generate: top_k must be 1 or more, got {top_k}")
-    if top_p is not None and not 0 < top_p <= 1: raise ValueError(f"generate: top_p must be above 0 and at most 1, got {top_p}")
+    "Raises `ContractError` for a negative temperature, a `top_k` below 1 or a `top_p` outside (0, 1]."
+    temperature, top_k, top_p = _sampling(temperature, top_k, top_p)
+    if not torch.is_tensor(logits) or not logits.is_floating_point() or logits.is_meta or not logits.numel() or not logits.ndim or logits.isnan().any():
+        refuse("logits", "a tensor of finite scores (..., vocab_size)", logits,
+               "pass the model's logits of the last position")
+    if temperature: temperature = max(temperature, 1e-6)
     logits, order = logits.float().sort(dim=-1, descending=True, stable=True)
     if temperature == 0: top_k, temperature = 1, 1.
     p = (logits/temperature).softmax(-1)
@@ -46,15 +54,27 @@ def generate(
     stop:int=None, # end at this token, which is not returned
     use_cache:bool=True, # keep keys and values?
 ): # the prompt and what follows: text for text, a tensor of ids for ids
-    "Raises `ValueError` for an empty prompt or tokens the model does not have."
-    ids = prompt
+    "Raises `ContractError` for an empty prompt or tokens the model does not have."
+    if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
+        refuse("model", "a GPT", model)
+    _sampling(temperature, top_k, top_p)
+    max_new_tokens = check_number(max_new_tokens, "max_new_tokens", least=0, most=10**6, whole=True)
+    seed, stop = (check_number(v, n, least=0, whole=True, optional=True) for v,
+                  n in ((seed, "seed"), (stop, "stop")))
+    use_cache, ids = check_bool(use_cache, "use_cache"), prompt
+    if tokenizer is not None and not all(callable(getattr(tokenizer, n, None)) for n in ("encode", "decode")):
+        refuse("tokenizer", "an object with encode(text) and decode(ids), or None", tokenizer)
     if isinstance(prompt, str): ids = tokenizer.encode(prompt) if tokenizer else list(prompt.encode())
-    ids = torch.as_tensor(ids, dtype=torch.long).tolist()
+    if (row := as_floats(ids)) is None or row.ndim != 1 or (row != row.round()).any():
+        refuse("prompt", "text, or token ids in one row", prompt)
+    ids = row.astype(int).tolist()
     vocab_size, context = model.config.vocab_size, model.config.max_seq_len
-    if not ids: raise ValueError("generate: the prompt is empty; start with at least one token, such as the end-of-text token")
+    if not ids:
+        raise ContractError("prompt", "at least one token", "an empty one",
+                            "start with the end-of-text token, for example")
     if not 0 <= min(ids) <= max(ids) < vocab_size:
-        raise ValueError(f"generate: the prompt has tokens from {min(ids)} to {max(ids)}, but the model knows 0 to {vocab_size - 1}; "
-                         "use the tokenizer it was trained with")
+        raise ContractError("prompt", f"tokens the model knows, 0 to {vocab_size - 1}",
+                            f"tokens from {min(ids)} to {max(ids)}", "use the tokenizer it was trained with")
     device, rng = next(model.parameters()).device, None if seed is None else torch.Generator().manual_seed(seed)
     was_training, cache, read_from = model.training, None, None
     model.eval()

@@ -15,11 +15,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+from ..errors import LARGEST, ContractError, check_bool, check_choice, check_kind, check_number, check_room
 
 # %% ../../nbs/examples/gpt.ipynb #4a1575b1
 @dataclass
 class GPTConfig:
-    "The shape of a GPT and how it is parametrized. Raises `ValueError` for a shape that cannot be built."
+    "The shape of a GPT and how it is parametrized. Raises `ContractError` for a shape that cannot be built."
     vocab_size:int=50257           # number of different tokens
     d_model:int=256                # width of the residual stream; even
     num_layers:int=4               # number of blocks
@@ -37,18 +38,25 @@ class GPTConfig:
     gradient_checkpointing:bool=False # recompute each block in the backward pass: less memory, a third more time
 
     def __post_init__(self):
+        def whole(name, most=2**31, **kw): setattr(self, name,
+                                                   check_number(getattr(self, name),
+                                                                f"GPTConfig({name}=)", least=1, most=most, whole=True, **kw))
         for name, allowed in dict(parametrization=("u-mup", "sp"), norm=("rmsnorm", "layernorm"), mlp=("swiglu", "gelu")).items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"GPTConfig: {name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}")
+            check_choice(getattr(self, name), f"GPTConfig({name}=)", allowed)
+        for name in ("tie_embeddings", "gradient_checkpointing"):
+            setattr(self, name, check_bool(getattr(self, name), f"GPTConfig({name}=)"))
+        for name in ("vocab_size", "d_model", "num_layers", "max_seq_len", "base_width",
+                     "base_width_wd"):
+            whole(name)
+        for name in ("num_heads", "d_ff"): whole(name, optional=True)
+        check_number(self.dropout, "GPTConfig(dropout=)", least=0, below=1)
+        check_number(self.base_std, "GPTConfig(base_std=)", above=0, most=1e3)
         if self.num_heads is None: self.num_heads = self.d_model//_head_size(self.d_model)
         if self.d_ff is None: self.d_ff = _d_ff(self.d_model, self.mlp)
-        for name in ("vocab_size", "d_model", "num_layers", "num_heads", "d_ff", "max_seq_len"):
-            n = getattr(self, name)
-            if n != int(n) or n < 1: raise ValueError(f"GPTConfig: {name} must be a positive whole number, got {n!r}")
-            setattr(self, name, int(n))
         if self.d_model % (2*self.num_heads):
-            raise ValueError(f"GPTConfig: d_model={self.d_model} does not divide into num_heads={self.num_heads} heads of an even size; "
-                             f"use a multiple of {2*self.num_heads}, or leave num_heads out")
+            raise ContractError("GPTConfig(d_model=)",
+                                f"a width that divides into {self.num_heads} heads of an even size", self.d_model,
+                                f"use a multiple of {2*self.num_heads}, or leave num_heads out")
 
     @property
     def head_dim(self): return self.d_model//self.num_heads
@@ -180,8 +188,12 @@ class GPT(nn.Module):
         **kwargs, # fields of `GPTConfig`
     ):
         super().__init__()
-        if config is not None and kwargs: raise ValueError(f"GPT: give a config or its fields, not both; got a config and {', '.join(kwargs)}")
-        self.config = cfg = config or GPTConfig(**kwargs)
+        if config is not None and kwargs:
+            raise ContractError("GPT", "a config or its fields, not both",
+                                f"a config and {', '.join(kwargs)}", "drop one of them")
+        self.config = cfg = check_kind(config, "GPT(config=)", GPTConfig, "a GPTConfig", optional=True) or GPTConfig(**kwargs)
+        check_number(cfg.num_layers, "GPT(num_layers=)", most=10_000)
+        check_room(estimate_params_from_config(cfg) + 2*cfg.max_seq_len*cfg.head_dim, "GPT")
         self.logit_scale = 8/cfg.d_model if cfg.parametrization == "u-mup" else 1.
         self.embed = nn.Embedding(cfg.vocab_size, cfg.d_model, _weight=torch.empty(cfg.vocab_size, cfg.d_model))
         self.rope = RotaryEmbedding(cfg.head_dim, cfg.max_seq_len)
@@ -225,7 +237,7 @@ class GPT(nn.Module):
     def num_params(self,
         non_embedding:bool=False, # leave out the embedding and output matrices?
     )->int: # number of parameters, a tied embedding counted once
-        n = sum(p.numel() for p in self.parameters())
+        n, non_embedding = sum(p.numel() for p in self.parameters()), check_bool(non_embedding, "non_embedding")
         return n - non_embedding*self.embed.weight.numel()*(1 if self.head is None else 2)
 
     def param_groups(self,
@@ -234,6 +246,7 @@ class GPT(nn.Module):
     )->list: # parameter groups for a torch optimizer
         """u-mup: hidden matrices learn at lr·base_width/d_model and their decay per step is the same at every width; embeddings, whose weights are
         the largest and each seldom used, learn at 8·lr·sqrt(base_width/d_model). Decay is for matrices, under u-mup hidden ones alone."""
+        lr, weight_decay = check_number(lr, "lr", above=0, most=1e6), check_number(weight_decay, "weight_decay", least=0, most=1e6)
         cfg, mup = self.config, self.config.parametrization == "u-mup"
         kinds = dict(hidden=[], table=[], gain=[])
         for name, p in self.named_parameters(): kinds["gain" if p.ndim < 2 else "hidden" if name.startswith("blocks") else "table"].append(p)
@@ -246,6 +259,8 @@ def estimate_params_from_config(
     cfg:GPTConfig, # the shape
     non_embedding:bool=False, # leave out the embedding and output matrices?
 )->int: # exactly what `GPT(cfg).num_params(non_embedding)` gives, without building it
+    check_kind(cfg, "cfg", GPTConfig, "a GPTConfig")
+    non_embedding = check_bool(non_embedding, "non_embedding")
     d, gain = cfg.d_model, cfg.d_model*(1 if cfg.norm == "rmsnorm" else 2)
     block = 4*d*d + (3 if cfg.mlp == "swiglu" else 2)*d*cfg.d_ff + 2*gain
     return cfg.num_layers*block + gain + (not non_embedding)*cfg.vocab_size*d*(1 if cfg.tie_embeddings else 2)
@@ -255,6 +270,9 @@ def estimate_model_flops(
     num_tokens:int=1, # tokens trained on
     seq_len:int=None, # tokens a sequence; None: the whole context
 )->int: # FLOPs to train on them: forward and backward
+    check_kind(cfg, "cfg", GPTConfig, "a GPTConfig")
+    num_tokens = check_number(num_tokens, "num_tokens", least=1, most=LARGEST)
+    seq_len = check_number(seq_len, "seq_len", least=1, most=2**31, whole=True, optional=True)
     d, T = cfg.d_model, seq_len or cfg.max_seq_len
     matrices = cfg.num_layers*(4*d*d + (3 if cfg.mlp == "swiglu" else 2)*d*cfg.d_ff) + cfg.vocab_size*d
     return num_tokens*(6*matrices + 12*cfg.num_layers*d*T)
@@ -266,7 +284,9 @@ def create_model_for_scaling(
     max_seq_len:int=512, # context, in tokens
     **kwargs, # other fields of `GPTConfig`
 )->GPT: # within 5% of the target; on the device of the context in force
-    "Raises `ValueError` where no shape comes within 5%, as when the embedding alone is larger."
+    "Raises `ContractError` where no shape comes within 5%, as when the embedding alone is larger."
+    target_params = check_number(target_params, "target_params", above=0, most=1e15,
+                                 fix="pass a number of parameters, such as 1e7")
     make = lambda d, n, **kw: GPTConfig(**{**dict(vocab_size=vocab_size, d_model=d, num_layers=n, max_seq_len=max_seq_len), **kwargs, **kw})
     best, score = None, math.inf
     for d in (*range(8, 64, 8), *range(64, 512, 16), *range(512, 40_000, 64)):
@@ -281,8 +301,9 @@ def create_model_for_scaling(
             shape += abs(math.log(cfg.d_ff/usual))
         if abs(estimate_params_from_config(cfg)/target_params - 1) <= .05 and shape < score: best, score = cfg, shape
     if best is None:
-        raise ValueError(f"create_model_for_scaling: no shape with vocab_size={vocab_size} comes within 5% of {target_params:,.0f} parameters (the smallest "
-                         f"has {estimate_params_from_config(make(8, 1)):,}); take a larger target or a smaller vocab_size")
+        raise ContractError("create_model_for_scaling",
+                            f"a number of parameters that a shape with vocab_size={vocab_size} comes within 5% of",
+                            f"{target_params:,.0f}; the smallest has {estimate_params_from_config(make(8, 1)):,}", "take a larger target or a smaller vocab_size")
     return GPT(best)
 
 # %% ../../nbs/examples/gpt.ipynb #26e078cb
@@ -291,5 +312,7 @@ def byte_gpt(
     **kwargs, # other fields of `GPTConfig`
 )->GPT:
     "A GPT over bytes of two layers and context 64, for `PythonCorpus` and the demo."
+    d_model = check_number(d_model, "d_model", least=8, most=2**31, whole=True,
+                           fix="use a multiple of 8")
     heads = d_model//(16 if d_model % 16 == 0 else 8)
     return GPT(**{**dict(vocab_size=256, d_model=d_model, num_layers=2, num_heads=heads, max_seq_len=64), **kwargs})

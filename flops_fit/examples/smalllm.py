@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from ..dataset import wrap_dataset
-from ..errors import ContractError
+from ..errors import ContractError, check_callable, check_choice, check_device, check_kind, check_number, check_path, check_text, refuse
 from .gpt import GPT, GPTConfig, gpt_loss_fn
 from .tinystories import _tokenizer_files, load_tokenizer
 from ..files import parse, read_regular
@@ -33,17 +33,25 @@ def train_tokenizer(
     file:str|Path, # where to write it; ends in .model
     vocab_size:int=16384, # number of different tokens, the 256 bytes among them
 )->Path: # the file, for `load_tokenizer`
-    "Byte-pair encoding (SentencePiece) with bytes to fall back on. Raises `ValueError` where the text is too small for the vocabulary."
+    "Byte-pair encoding (SentencePiece) with bytes to fall back on. Raises `ContractError` where the text is too small for the vocabulary."
     import sentencepiece as spm
-    file, out = Path(file), io.BytesIO()
-    if file.suffix != ".model": raise ValueError(f"train_tokenizer: the file's name must end in .model, got {file.name}")
+    file, out = check_path(file, "train_tokenizer(file=)"), io.BytesIO()
+    if file.suffix != ".model":
+        raise ContractError("train_tokenizer(file=)", "a name that ends in .model", file.name,
+                            "rename it")
+    vocab_size = check_number(vocab_size, "train_tokenizer(vocab_size=)", least=260, most=2**22,
+                              whole=True, fix="use 16384")
+    if isinstance(texts, (str, bytes, dict)) or not hasattr(texts, "__iter__"):
+        refuse("train_tokenizer(texts=)", "an iterable of texts", texts)
+    texts = (check_kind(t, "train_tokenizer(texts=)", str, "texts") for t in texts)
     lines = (line for text in texts for line in text.splitlines() if line)
     try:
         spm.SentencePieceTrainer.train(sentence_iterator=lines, model_writer=out, model_type="bpe", vocab_size=vocab_size, byte_fallback=True,
             character_coverage=1., normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=False,
             user_defined_symbols=["\n"], unk_id=0, eos_id=1, bos_id=-1, pad_id=-1, max_sentence_length=1 << 20, minloglevel=2)
     except RuntimeError as e:
-        raise ValueError(f"train_tokenizer: could not make {vocab_size} tokens out of this text ({' '.join(str(e).split())}); give more text or a smaller vocab_size") from e
+        raise ContractError("train_tokenizer", f"text that {vocab_size} tokens can be made of",
+                            " ".join(str(e).split()), "give more text or a smaller vocab_size") from e
     _write(file, out.getvalue())
     return file
 
@@ -112,7 +120,13 @@ def train_lm(
     """Train one model, going on where an earlier call with the same settings was interrupted. Raises `ContractError` where the folder holds another run,
     `flops_fit.trainer.Diverged` where the loss is no longer finite (`best` and `last` stay as they were)."""
     import torch
-    folder, recipe, device = Path(folder), recipe or Recipe(schedule="cosine"), pick_device(device)
+    folder, recipe = check_path(folder, "folder"), check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe(schedule="cosine")
+    check_kind(config, "config", GPTConfig, "a GPTConfig")
+    whole = lambda v, name, **kw: check_number(v, name, least=1, most=2**40, whole=True, **kw)
+    batch_size, evals, micro_batch, patience = whole(batch_size, "batch_size"), whole(evals, "evals"), whole(micro_batch, "micro_batch", optional=True), whole(patience, "patience", optional=True)
+    num_tokens, seed = check_number(num_tokens, "num_tokens", above=0, most=1e18), check_number(seed, "seed", least=0, whole=True)
+    check_callable(report, "report", "a function of a row of the history", optional=True)
+    device = pick_device(check_device(device))
     task = SimpleNamespace(build=lambda size: GPT(config), train=wrap_dataset(train), held_out=wrap_dataset(valid), loss_fn=gpt_loss_fn)
     tokens = batch_size*task.train.tokens_per_sample
     num_steps = max(1, round(num_tokens/tokens))
@@ -156,7 +170,8 @@ def load_lm(
     device=None, # None: a GPU if there is one
 )->tuple: # (model, tokenizer), for `generate`; the tokenizer is None where the data had none
     "Raises `FileNotFoundError` where there is no such checkpoint."
-    folder, device = Path(folder), pick_device(device)
+    folder, device = check_path(folder, "folder"), pick_device(check_device(device))
+    check_text(which, "which", "'best' or 'last'")
     if not (folder/which/"state.safetensors").exists() or not (folder/"config.json").is_file(): raise FileNotFoundError(f"load_lm: {folder} holds no checkpoint {which!r}; train one there with train_lm")
     about = parse(read_regular(folder/"config.json"), dict)
     model = GPT(GPTConfig(**about["config"])).to(device)

@@ -10,6 +10,7 @@ import hashlib, json, os, time, uuid
 from pathlib import Path
 import numpy as np
 import torch
+from ..errors import ContractError, check_callable, check_choice, check_kind, check_number, check_path, check_text, refuse
 
 # %% ../../nbs/examples/tinystories.ipynb #dbb55fbd
 class Tokenizer:
@@ -21,8 +22,12 @@ class Tokenizer:
         end:int, # the token that ends a text
         version:str, # changes when the tokenizer does
     ):
+        for f, what in ((encode_batch, "encode_batch"), (decode, "decode")):
+            check_callable(f, f"Tokenizer({what}=)")
+        vocab_size, end = check_number(vocab_size, "Tokenizer(vocab_size=)", least=1, whole=True), check_number(end, "Tokenizer(end=)", least=0, whole=True)
+        check_text(version, "Tokenizer(version=)")
         self.encode_batch, self.decode, self.vocab_size, self.end, self.version = encode_batch, decode, vocab_size, end, version
-    def encode(self, text): return list(self.encode_batch([text])[0])
+    def encode(self, text): return list(self.encode_batch([check_kind(text, "text", str, "a text")])[0])
     def __repr__(self): return f"Tokenizer({self.version}, {self.vocab_size:,} tokens)"
 
 def _sentencepiece(path):
@@ -33,7 +38,9 @@ def _sentencepiece(path):
 def _huggingface(tok, name):
     ends = "<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]"
     end = next((i for i in map(tok.token_to_id, ends) if i is not None), None)
-    if end is None: raise ValueError(f"load_tokenizer: {name} has no token that ends a text (looked for {', '.join(ends)}); add one to it")
+    if end is None:
+        raise ContractError("load_tokenizer",
+                            f"a tokenizer with a token that ends a text: {', '.join(ends)}", f"{name}, which has none", "add one to it")
     encode = lambda texts: [e.ids for e in tok.encode_batch_fast(texts, add_special_tokens=False)]
     return encode, (lambda ids: tok.decode(ids, skip_special_tokens=False)), tok.get_vocab_size(), end
 
@@ -48,15 +55,24 @@ def _tokenizer_version(name): # known without loading it
     files = _tokenizer_files(name)
     return f"{Path(name).name}-{hashlib.sha256(b''.join(f.read_bytes() for f in files)).hexdigest()[:12]}" if files else str(name)
 
+def _from_hub(tk, name):
+    try: return tk.Tokenizer.from_pretrained(name)
+    except Exception as e: # whatever the hub's client makes of a bad name or a cut wire
+        raise FileNotFoundError(f"load_tokenizer: {name!r} is no file here, and the hub gives no tokenizer of that name ({type(e).__name__}: {' '.join(str(e).split())[:200]}). "
+                                "Check the spelling and the connection, or pass 'bytes'") from e
+
 def load_tokenizer(
     name:str|Path, # "bytes", a SentencePiece .model file, a tokenizer.json or a folder that holds one or vocab.json and merges.txt, or a name on the hub
 )->Tokenizer:
-    "Raises `FileNotFoundError` for a folder without a tokenizer, `ValueError` for one without an end-of-text token."
+    "Raises `FileNotFoundError` for a folder without a tokenizer, `ContractError` for one without an end-of-text token."
+    if not isinstance(name, (str, Path)):
+        refuse("name", "'bytes', a path, or a name on the hub", name)
+    check_path(name, "name")
     if str(name) == "bytes": return Tokenizer(lambda texts: [list(t.encode()) for t in texts], lambda ids: bytes(ids).decode(errors="replace"), 256, 0, "bytes")
     files = _tokenizer_files(name)
     if str(name).endswith(".model") and files: return Tokenizer(*_sentencepiece(files[0]), _tokenizer_version(name))
     import tokenizers as tk
-    if not files: tok = tk.Tokenizer.from_pretrained(str(name))
+    if not files: tok = _from_hub(tk, str(name))
     elif len(files) == 1: tok = tk.Tokenizer.from_file(str(files[0]))
     else:
         tok = tk.Tokenizer(tk.models.BPE.from_file(*map(str, files)))
@@ -92,10 +108,13 @@ class TinyStoriesDataset(torch.utils.data.Dataset):
         tokenizer_name:str="gpt2", # whatever `load_tokenizer` takes
         path:str|Path=None, # a text file or a folder of them, in place of the hub
     ):
-        if split not in ("train", "validation"): raise ValueError(f"TinyStoriesDataset: split must be 'train' or 'validation', got {split!r}")
-        if seq_len < 1: raise ValueError(f"TinyStoriesDataset: seq_len must be at least 1, got {seq_len}")
-        self.split, self.seq_len, self.tokens_per_sample, self.tokenizer_name = split, int(seq_len), int(seq_len), str(tokenizer_name)
-        self.cache_dir, self.path = Path(cache_dir).expanduser(), path and Path(path).expanduser()
+        check_choice(split, "TinyStoriesDataset(split=)", ("train", "validation"))
+        seq_len = check_number(seq_len, "TinyStoriesDataset(seq_len=)", least=1, most=2**31,
+                               whole=True)
+        tokenizer_name, cache_dir = check_path(tokenizer_name, "TinyStoriesDataset(tokenizer_name=)") and str(tokenizer_name), check_path(cache_dir, "TinyStoriesDataset(cache_dir=)")
+        path = check_path(path, "TinyStoriesDataset(path=)", optional=True)
+        self.split, self.seq_len, self.tokens_per_sample, self.tokenizer_name = split, seq_len, seq_len, tokenizer_name
+        self.cache_dir, self.path = cache_dir.expanduser(), path and path.expanduser()
         self._tokenizer = self._rows = self._about = None
 
     @property
@@ -120,14 +139,16 @@ class TinyStoriesDataset(torch.utils.data.Dataset):
         return self.cache_dir/f"tinystories-{self.split}-{key}.bin"
 
     def prepare_data(self):
-        "Tokenize and write, unless that was done before. Raises `ConnectionError` where the hub is out of reach, `ValueError` for too little text."
+        "Tokenize and write, unless that was done before. Raises `ConnectionError` where the hub is out of reach, `ContractError` for too little text."
         file = self._file()
         about = file.with_suffix(".json")
         if not (about.is_file() and file.is_file()): self._write(file, about)
         self._about = json.loads(about.read_text())
         tokens = np.memmap(file, dtype=self._about["dtype"], mode="r")
         n = (len(tokens) - 1)//self.seq_len
-        if n < 1: raise ValueError(f"TinyStoriesDataset: {self.split} has {len(tokens)} tokens, and one sample needs {self.seq_len + 1}; give more text or a smaller seq_len")
+        if n < 1:
+            raise ContractError(f"TinyStoriesDataset ({self.split})",
+                                f"text for one sample of {self.seq_len + 1} tokens", f"{len(tokens)} tokens", "give more text or a smaller seq_len")
         # two views of the same row, one a token ahead of the other
         self._rows = [tokens[i:i + n*self.seq_len].reshape(n, self.seq_len) for i in (0, 1)]
         return self

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import nn
 from torch.nn import functional as F
+from ..errors import ContractError, check_choice, check_number, check_room
 
 # %% ../../nbs/examples/vit.ipynb #9bec8d91
 def vit_loss_fn(
@@ -56,7 +57,7 @@ class ViTBlock(nn.Module):
 
 # %% ../../nbs/examples/vit.ipynb #1a73573f
 class VisionTransformer(nn.Module):
-    "A vision transformer. Raises `ValueError` for a shape that cannot be built."
+    "A vision transformer. Raises `ContractError` for a shape that cannot be built."
     def __init__(self,
         d_model:int=192, # width
         patch_size:int=4, # side of a patch, in pixels
@@ -72,13 +73,23 @@ class VisionTransformer(nn.Module):
         base_width:int=32, # u-mup: the width that learns at exactly the given rate
     ):
         super().__init__()
+        def whole(name, n, most=2**20): return check_number(n, f"VisionTransformer({name}=)",
+                                                            least=1, most=most, whole=True, optional=name in ("num_heads", "d_ff"))
+        d_model, patch_size, num_classes, base_width = whole("d_model", d_model), whole("patch_size", patch_size), whole("num_classes", num_classes), whole("base_width", base_width)
+        num_layers, image_size, channels = whole("num_layers", num_layers, 10_000), whole("image_size", image_size, 2**14), whole("channels", channels, 2**14)
+        num_heads, d_ff = whole("num_heads", num_heads), whole("d_ff", d_ff)
+        dropout = check_number(dropout, "VisionTransformer(dropout=)", least=0, below=1)
+        check_choice(pool, "VisionTransformer(pool=)", ("mean", "token"))
+        check_choice(parametrization, "VisionTransformer(parametrization=)", ("u-mup", "sp"))
         if num_heads is None: num_heads = max(1, d_model//next((h for h in (16, 8, 4) if d_model % h == 0), d_model))
-        for name, n in dict(d_model=d_model, patch_size=patch_size, num_layers=num_layers, num_heads=num_heads, image_size=image_size, channels=channels, num_classes=num_classes).items():
-            if n != int(n) or n < 1: raise ValueError(f"VisionTransformer: {name} must be a positive whole number, got {n!r}")
-        if d_model % num_heads: raise ValueError(f"VisionTransformer: d_model={d_model} does not divide into num_heads={num_heads} heads; use a multiple of it, or leave num_heads out")
-        if image_size % patch_size: raise ValueError(f"VisionTransformer: images of {image_size} pixels do not divide into patches of {patch_size}")
-        for name, value, allowed in (("pool", pool, ("mean", "token")), ("parametrization", parametrization, ("u-mup", "sp"))):
-            if value not in allowed: raise ValueError(f"VisionTransformer: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+        if d_model % num_heads:
+            raise ContractError("VisionTransformer(d_model=)",
+                                f"a width that divides into {num_heads} heads", d_model, f"use a multiple of {num_heads}, or leave num_heads out")
+        if image_size % patch_size:
+            raise ContractError("VisionTransformer(patch_size=)",
+                                f"a divisor of the image's {image_size} pixels", f"patches of {patch_size}", "choose another patch_size")
+        patches = (image_size//patch_size)**2
+        check_room(num_layers*d_model*(4*d_model + 2*(d_ff or 4*d_model)) + d_model*(patches + channels*patch_size**2 + num_classes), "VisionTransformer")
         d, mup = int(d_model), parametrization == "u-mup"
         self.d_model, self.patch_size, self.image_size, self.channels, self.pool = d, patch_size, image_size, channels, pool
         self.mup, self.base_width, self.num_patches = mup, base_width, (image_size//patch_size)**2
@@ -118,6 +129,7 @@ class VisionTransformer(nn.Module):
         weight_decay:float=0., # as AdamW takes it
     )->list: # parameter groups for a torch optimizer
         "u-mup: matrices that read the width (hidden ones and the head) learn at lr·base_width/d_model; patches and positions, which write it, at lr·sqrt(base_width/d_model). Decay is for matrices."
+        lr, weight_decay = check_number(lr, "lr", above=0, most=1e6), check_number(weight_decay, "weight_decay", least=0, most=1e6)
         kinds = dict(hidden=[], first=[], rest=[])
         for name, p in self.named_parameters():
             kinds["rest" if p.ndim < 2 else "first" if name in ("patch.weight", "pos", "token") else "hidden"].append(p)
