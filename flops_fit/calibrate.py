@@ -106,13 +106,16 @@ class Calibration:
     @classmethod
     def load(cls, path):
         """From disk; None where there is none. One that cannot be believed is set aside with a warning.
-        Raises `OSError` where the disk does not let it be read."""
+        Raises `ContractError` where the disk does not let it be read."""
         path = check_path(path, "path")
         try:
             d = parse(unseal(read_regular(path), path)[0], _Told)
             return cls(d.tried, d.best, d.suggestion, Recipe.from_dict(d.recipe), d.key, d.warnings)
         except FileNotFoundError: return None
         except NewerFormat: raise
+        except OSError as err:
+            raise ContractError(str(path), "a calibration that can be read", err.strerror or str(err),
+                                "look at the disk and the file's permissions") from err
         except ValueError as err:
             why = " ".join(str(err).split())
             set_aside(path, f"this is no calibration ({why})", "and the rates are searched for again")

@@ -183,4 +183,8 @@ def load_lm(
     model = GPT(GPTConfig(**about["config"])).to(device)
     _take_up(folder/which, model)
     name = about["tokenizer"]
-    return model.eval(), name and load_tokenizer(folder/name if (folder/name).exists() else name)
+    if not name: return model.eval(), None
+    inside = (folder/name).resolve().is_relative_to(folder.resolve())
+    if not inside or Path(name).is_absolute():
+        raise ContractError(f"{folder/'config.json'}: tokenizer", "a name, or a file in that folder", repr(name)[:80], "train_lm copies it there: train again, or repair the name")
+    return model.eval(), load_tokenizer(folder/name if (folder/name).exists() else name)

@@ -10,7 +10,7 @@ import pytest
 
 from faults.forge import forge, read, write
 from faults.leases import quick
-from faults.small import Log, check, finished, limits, make_plan, train, undisturbed
+from faults.small import Log, check, finished, hurry, limits, make_plan, train, undisturbed
 from flops_fit.errors import ContractError
 from flops_fit.errors import FitWarning
 from flops_fit.experiments import SweepPlan
@@ -178,6 +178,44 @@ def test_a_link_in_the_folder_leads_nobody_out_of_it(place, tmp_path):
         else:
             assert outcome(runs) == undisturbed()
     assert contents(home) == before
+
+
+@pytest.mark.parametrize("place", ["runs", "curves", "progress", "locks"])
+def test_who_only_reads_moves_nothing_behind_a_link(place, tmp_path):
+    "A folder that is looked at, by `Result.load` or a monitor, is not to be prepared first."
+    path, home = tmp_path/"s", tmp_path/"home"
+    before = belongings(home)
+    path.mkdir()
+    (path/place).symlink_to(home)
+    store, e = RunStore(path), make_plan().experiments[0]
+    looks = [store.runs, store.finished, lambda: store.runs(make_plan()), store.beats,
+             lambda: store.curve(e.experiment_id), store.clear_beats,
+             lambda: store.clear_beats(e.trunk)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for look in looks:
+            try:
+                look()
+            except ContractError as error:
+                assert place in str(error)
+    assert contents(home) == before
+
+
+@pytest.mark.parametrize("name", ["²", "٣", "-1", "0", "007", "9"*18, "9"*255, ".new", "x", " 1"])
+@pytest.mark.parametrize("what", ["folder", "full folder", "file"])
+def test_odd_names_among_the_claims_hold_nobody_up(name, what, tmp_path):
+    path, trunk = tmp_path/"s", next(iter(make_plan().trunks))
+    place = path/"locks"/trunk/name
+    place.parent.mkdir(parents=True)
+    if what == "file":
+        place.write_text("x")
+    else:
+        place.mkdir()
+        if what == "full folder":
+            (place/"owner").mkdir()
+        os.utime(place, (10**9, 10**9))
+    with quick(), hurry(), limits():
+        assert outcome(train(path)) == undisturbed()
 
 
 EVIL = "<script>alert(1)</script>"
