@@ -110,6 +110,21 @@ class LawFit:
         p = ", ".join(f"{k}={v:.4g}" for k, v in self.params.items())
         return f"LawFit({self.law.name}, {self.num_runs} runs: {p}; {len(self.warnings)} warning{'s'*(len(self.warnings) != 1)})"
 
+# %% ../nbs/03c_lawfit.ipynb #c0ffee11
+_LOSS = 69. # |ln loss| beyond which no loss lies: 1e-30 to 1e30
+
+def _given(good, what, expected, fix):
+    "Raise a `FitError` where the law gives no number"
+    if not np.all(good):
+        refuse(what, expected, f"{int(np.sum(~np.asarray(good)))} where it gives none", fix,
+               FitError)
+
+def _ends(value, half, low=np.exp(-_LOSS), most=LARGEST):
+    "exp(value ± half), 0 and infinite where the runs leave an end open: beyond what there is no telling from nothing"
+    with np.errstate(over="ignore", invalid="ignore"):
+        lower, upper = np.exp(value - half), np.exp(value + half)
+    return np.where(lower >= low, lower, 0.), np.where(upper <= most, upper, np.inf)
+
 # %% ../nbs/03c_lawfit.ipynb #5b7db085
 @patch
 def _log_sd(self:LawFit, h, rate=0., C=None, noise=False):
@@ -161,21 +176,6 @@ def _one_each(v, name, n):
         raise FitError(f"{name}: expected one number, or one for each of the {n} budgets, got "
                        f"{len(v)}. Pass one.")
     return v
-
-# %% ../nbs/03c_lawfit.ipynb #c0ffee11
-_LOSS = 69. # |ln loss| beyond which no loss lies: 1e-30 to 1e30
-
-def _given(good, what, expected, fix):
-    "Raise a `FitError` where the law gives no number"
-    if not np.all(good):
-        refuse(what, expected, f"{int(np.sum(~np.asarray(good)))} where it gives none", fix,
-               FitError)
-
-def _ends(value, half, low=np.exp(-_LOSS), most=LARGEST):
-    "exp(value ± half), 0 and infinite where the runs leave an end open: beyond what there is no telling from nothing"
-    with np.errstate(over="ignore", invalid="ignore"):
-        lower, upper = np.exp(value - half), np.exp(value + half)
-    return np.where(lower >= low, lower, 0.), np.where(upper <= most, upper, np.inf)
 
 # %% ../nbs/03c_lawfit.ipynb #c0ffee12
 @patch

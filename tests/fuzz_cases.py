@@ -237,8 +237,8 @@ def _tables():
     good("runs.read_runs, file", r.read_runs, lambda: dict(source=_csv()), weight=1, blank=TABLE)
     good("runs.isoflop_budgets", r.isoflop_budgets, lambda: dict(N=columns()["N"], C=runs().flops.to_numpy(), width=.13), weight=2, blank=("answer",)) # NaN where a run belongs to none
     good("analyzer.ScalingLawAnalyzer", analyzer.ScalingLawAnalyzer, lambda: dict(runs=runs().copy(), columns=None, flops_factor=6.), weight=2)
-    good("analyzer.ScalingLawAnalyzer.analyze", odd_analysis, lambda: dict(runs=runs().copy()), weight=1, blank=OPEN)
-    for seed in range(24): good(f"analyzer.ScalingLawAnalyzer.analyze, odd {seed}", odd_analysis, odd_runs(seed), weight=.04, refused=True, blank=OPEN)
+    good("analyzer.ScalingLawAnalyzer.analyze", odd_analysis, lambda: dict(runs=runs().copy()), weight=.5, blank=OPEN)
+    for seed in range(16): good(f"analyzer.ScalingLawAnalyzer.analyze, odd {seed}", odd_analysis, odd_runs(seed), weight=.04, refused=True, blank=OPEN)
     m = lambda name, args=dict, weight=1., **kw: good(f"analysis.ScalingAnalysis.{name}", _method(analysis, a.ScalingAnalysis, name), args, weight=weight, **kw)
     m("approaches", lambda: dict(C=1e21), blank=(".",)) # what an approach does not determine is NaN
     m("disagreements", lambda: dict(C=1e21)); m("predict", lambda: dict(C=1e21, unique_tokens=1e9), 5)

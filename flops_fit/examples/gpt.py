@@ -69,6 +69,10 @@ class GPTConfig:
         return cls(**{**dict(vocab_size=16384, d_model=384, num_layers=8, num_heads=6, max_seq_len=512,
                              norm="layernorm", mlp="gelu"), **kwargs})
 
+def _held(cfg): # about how many numbers a model of this shape holds, its rotary tables among them
+    matrices = cfg.num_layers*cfg.d_model*(4*cfg.d_model + 2*cfg.d_ff)
+    return matrices + cfg.vocab_size*cfg.d_model + 2*cfg.max_seq_len*cfg.head_dim
+
 def _head_size(d_model): # the largest usual head size that fits at least twice
     return next((h for h in (64, 32, 16, 8, 4, 2) if d_model % h == 0 and d_model >= 2*h), d_model)
 
@@ -195,7 +199,7 @@ class GPT(nn.Module):
                                 f"a config and {', '.join(kwargs)}", "drop one of them")
         self.config = cfg = check_kind(config, "GPT(config=)", GPTConfig, "a GPTConfig", optional=True) or GPTConfig(**kwargs)
         check_number(cfg.num_layers, "GPT(num_layers=)", most=10_000)
-        check_room(estimate_params_from_config(cfg) + 2*cfg.max_seq_len*cfg.head_dim, "GPT")
+        check_room(_held(cfg), "GPT")
         self.logit_scale = 8/cfg.d_model if cfg.parametrization == "u-mup" else 1.
         self.embed = nn.Embedding(cfg.vocab_size, cfg.d_model, _weight=torch.empty(cfg.vocab_size, cfg.d_model))
         self.rope = RotaryEmbedding(cfg.head_dim, cfg.max_seq_len)
