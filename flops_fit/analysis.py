@@ -12,7 +12,7 @@ from html import escape
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .laws import DATA_CONSTRAINED, REPEATS
-from .errors import LARGEST, SMALLEST, FitError, check_number, check_numbers
+from .errors import LARGEST, SMALLEST, FitError, check_number
 from .intervals import quantile
 from .lawfit import Answer, LawFit, _array
 from .fitter import PowerLawFit
@@ -45,8 +45,9 @@ class ScalingAnalysis:
     def max_compute(self): return float(self.runs.flops.max())
     @property
     def optimal_ratio(self):
-        "Tokens per parameter at the optimum of the largest budget; NaN without a law"
-        return float(self._optimum(self.law, self.max_compute)["tokens_per_param"]) if self.law else np.nan
+        "Tokens per parameter at the optimum of the largest budget; NaN where these runs do not say"
+        best = _asked(lambda: self.predict(self.max_compute), None)
+        return np.nan if best is None else float(best["tokens_per_param"])
     @property
     def unique_tokens(self):
         "Unique tokens of the data, where all runs had the same number; else None"
@@ -227,7 +228,8 @@ def chinchilla_table(self:ScalingAnalysis,
     law = self._need_law()
     budgets = np.logspace(18, 22, 9) if compute_budgets is None else np.atleast_1d(_array(compute_budgets, "compute_budgets", "positive numbers of FLOPs"))
     loss = lambda v: f"{v:.3f}" if .1 <= v < 100 else human(v)
-    rows, U = [self._optimum(law, float(C), unique_tokens) for C in budgets], self._unique(unique_tokens)
+    rows = [self._optimum(law, float(C), unique_tokens) for C in budgets]
+    U = self._unique(unique_tokens)
     repeated = U is not None and max(best["epochs"] for best in rows) > 1
     heads = ["Compute (FLOPs)", "Parameters N*", "Tokens D*", "Tokens per parameter", "Loss", *["Epochs"]*repeated, "Beyond the sweep"]
     lines = [f"| {' | '.join(heads)} |", "|" + "---:|"*len(heads)]
@@ -250,8 +252,12 @@ def _facts(self:ScalingAnalysis):
         return show(r[c].min()) if r[c].max() < 1.001*r[c].min() else f"{show(r[c].min())} to {show(r[c].max())}"
     facts = [f"{'SIMULATED: ' if self.simulated else ''}{len(r)} runs, {span('num_params')} parameters, {span('num_tokens')} tokens, {span('flops')} FLOPs"]
     if self.law is not None:
-        best = self._optimum(self.law, self.max_compute)
-        facts.append(f"at the largest budget N* = {between(best, 'optimal_params')}, D* = {between(best, 'optimal_tokens')}, {human(best.tokens_per_param)} tokens per parameter")
+        best = _asked(lambda: self.predict(self.max_compute), None)
+        if best is None: facts.append("they do not determine the optimum at the largest budget")
+        else:
+            ratio = human(best.tokens_per_param)
+            facts.append(f"at the largest budget N* = {between(best, 'optimal_params')}, "
+                         f"D* = {between(best, 'optimal_tokens')}, {ratio} tokens per parameter")
         facts.append(f"N* grows as C^{self.n_opt_fit.exponent_a:.3f} ({self.n_opt_fit.a_ci[0]:.3f} to {self.n_opt_fit.a_ci[1]:.3f}), D* as C^{self.d_opt_fit.exponent_a:.3f}")
     if len(held := self.held_out):
         facts.append(f"fitted on the {held.fitted.iloc[0]:.0f} runs below {flop(held.below.iloc[0])} FLOPs and asked for the {held.held.iloc[0]:.0f} above{' near the optimum' if self.repeats is None else ''}: " +

@@ -8,7 +8,7 @@ __all__ = ['ScalingLawAnalyzer', 'ScalingAnalysis']
 # %% ../nbs/06_analyzer.ipynb #0c16e80c
 import numpy as np
 from fastcore.basics import patch
-from .errors import FitError, FitWarning, plain
+from .errors import FitError, FitWarning, as_number
 from .fitter import fit_envelope, fit_isoflop, fit_parametric
 from .repeats import fit_repeats
 from .diagnostics import choose_law, diagnose, flop, held_out_at_top, human
@@ -37,7 +37,8 @@ class ScalingLawAnalyzer:
         columns=None,    # {"loss": "its name in the table"}: where names are not recognised
         flops_factor=6., # k in C = k·N·D
     ):
-        self.table, self.flops_factor = read_runs(runs, columns, flops_factor), float(plain(flops_factor))
+        self.table = read_runs(runs, columns, flops_factor)
+        self.flops_factor = float(as_number(flops_factor))
 
     def analyze(self)->ScalingAnalysis:
         "Fit everything. Raises `FitError` when no run is completed"

@@ -48,7 +48,9 @@ def fit_rates(
     "Power law through the best rates, by least squares with a prior on the exponent."
     pairs = best if isinstance(best, (list, tuple)) and best and all(isinstance(p, (list, tuple)) and len(p) == 2 for p in best) else refuse("best", "a list of (N, best rate)", best)
     best = [check_numbers(p, "best", above=0, most=1e45, n=2).tolist() for p in pairs]
-    exponent, sd, noise = check_number(exponent, "exponent", least=-4, most=4), check_number(sd, "sd", least=1e-6, most=1e6), check_number(noise, "noise", least=1e-6, most=1e6)
+    exponent = check_number(exponent, "exponent", least=-4, most=4)
+    sd = check_number(sd, "sd", least=1e-6, most=1e6)
+    noise = check_number(noise, "noise", least=1e-6, most=1e6)
     x, y = [math.log(n/1e6) for n, _ in best], [math.log(r) for _, r in best]
     mx, my = sum(x)/len(x), sum(y)/len(y)
     slope = (sum((a-mx)*(b-my) for a, b in zip(x, y))/noise**2 + exponent/sd**2)/(sum((a-mx)**2 for a in x)/noise**2 + 1/sd**2)
@@ -62,6 +64,8 @@ class _Told(msgspec.Struct, forbid_unknown_fields=True):
     recipe: dict
     key: str
     warnings: list[FitWarning]
+
+def _listed(v): return [*v] if isinstance(v, (list, tuple, np.ndarray)) and len(getattr(v, 'shape', (1,))) else [v]
 
 @dataclass
 class Calibration:
@@ -81,7 +85,7 @@ class Calibration:
     def plot(self, axes=None):
         "Loss against rate for each size, and the best rates with the line that is carried on. Gives the two Axes."
         import matplotlib.pyplot as plt
-        if axes is not None and (np.shape(axes) != (2,) or not all(isinstance(a, plt.Axes) for a in axes)):
+        if axes is not None and [isinstance(a, plt.Axes) for a in _listed(axes)] != [True, True]:
             refuse("axes", "two matplotlib Axes, or None for new ones", axes)
         if axes is None: _, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
         for b in self.best:
@@ -102,13 +106,16 @@ class Calibration:
     @classmethod
     def load(cls, path):
         """From disk; None where there is none. One that cannot be believed is set aside with a warning.
-        Raises `OSError` where the disk does not let it be read."""
+        Raises `ContractError` where the disk does not let it be read."""
         path = check_path(path, "path")
         try:
             d = parse(unseal(read_regular(path), path)[0], _Told)
             return cls(d.tried, d.best, d.suggestion, Recipe.from_dict(d.recipe), d.key, d.warnings)
         except FileNotFoundError: return None
         except NewerFormat: raise
+        except OSError as err:
+            raise ContractError(str(path), "a calibration that can be read", err.strerror or str(err),
+                                "look at the disk and the file's permissions") from err
         except ValueError as err:
             why = " ".join(str(err).split())
             set_aside(path, f"this is no calibration ({why})", "and the rates are searched for again")
@@ -150,8 +157,12 @@ def calibrate(
     if task.train is None:
         raise ContractError("task", "a Task with data to train on", "none",
                             "pass make_task(..., dataset=, loss_fn=)")
-    asked, budget, folder = check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe(lr="calibrate"), _budgets(compute_budgets)[0], check_path(output_dir, "output_dir")
-    factors, flops = check_numbers(factors, "factors", least=1e-6, most=1e6, fix="use (.25, .5, 1, 2, 4)").tolist(), _flops(flops)
+    asked = check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe(lr="calibrate")
+    budget = _budgets(compute_budgets)[0]
+    folder = check_path(output_dir, "output_dir")
+    factors = check_numbers(factors, "factors", least=1e-6, most=1e6,
+                            fix="use (.25, .5, 1, 2, 4)").tolist()
+    flops = _flops(flops)
     rule = replace(asked, lr=None)
     key = stable_hash("calibration", task.describe(), {k: v for k, v in rule.to_dict().items() if k not in _MACHINE}, budget, flops, list(factors))
     kept = Calibration.load(folder/"calibration.json")
@@ -224,7 +235,8 @@ def check_rates(
     "Train the cheapest run of the smallest and of the largest size at other rates."
     check_kind(task, "task", Task, "a Task, as make_task gives it")
     check_kind(plan, "plan", SweepPlan, "a SweepPlan", fix="pass what plan_sweep gives")
-    output_dir, factors = check_path(output_dir, "output_dir"), check_numbers(factors, "factors", least=1e-6, most=1e6, fix="use (.5, 2)").tolist()
+    output_dir = check_path(output_dir, "output_dir")
+    factors = check_numbers(factors, "factors", least=1e-6, most=1e6, fix="use (.5, 2)").tolist()
     if not plan.experiments: raise ContractError("plan", "a plan with runs", "none", "plan again")
     ends = [min((e for e in plan if e.num_params == n), key=lambda e: (e.flops, e.seed)) for n in sorted({min(e.num_params for e in plan), max(e.num_params for e in plan)})]
     rates = {e: {e.lr*f for f in (1, *factors)} for e in ends}

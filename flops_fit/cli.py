@@ -300,17 +300,6 @@ def _closed():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return closed
 
-# %% ../nbs/16_cli.ipynb #05ea5b11
-@contextlib.contextmanager
-def _safe_path():
-    "Processes that are started meanwhile do not look for the standard library in this folder."
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try: yield
-    finally:
-        if before is None: os.environ.pop("PYTHONSAFEPATH", None)
-        else: os.environ["PYTHONSAFEPATH"] = before
-
 # %% ../nbs/16_cli.ipynb #95225fb3
 def main(argv=None):
     "Run one command; gives the exit status."
@@ -319,7 +308,7 @@ def main(argv=None):
     try:
         args = _parser().parse_args(argv)
         name, debug = f"flops-fit {args.command}", args.debug
-        with _plain_warnings(name, debug), _safe_path():
+        with _plain_warnings(name, debug):
             status = args.run(args) or 0
         _flush()
         return status

@@ -10,7 +10,8 @@ __all__ = ['create_model', 'model_num_params', 'create_models_at_sizes', 'valida
 import inspect, math
 from dataclasses import dataclass, field
 from .dataset import DataSource, hold_out, split_sample, validate_dataset, wrap_dataset, _name
-from .errors import ContractError, check_callable, check_device, check_kind, check_number, check_numbers, check_text, plain, shown
+from .errors import (ContractError, check_callable, check_device, check_kind, check_number,
+                     check_numbers, check_text, as_number, shown)
 
 # %% ../nbs/00b_contract.ipynb #2a29290e
 def _model_name(model_cls):
@@ -63,7 +64,8 @@ def create_model(
     except Exception as e:
         built = f"{name}({', '.join(f'{k}={shown(v)}' for k, v in kwargs.items())})"
         told = ("build it without reading tensor values (.item(), float(tensor)) in __init__: sizes are counted on the meta device"
-                if "meta" in str(e) else f"check that {name} takes {model_size_param!r} and that {shown(size)} is a size it allows")
+                if "meta" in str(e) else f"check that {name} takes {model_size_param!r} and that "
+                                         f"{shown(size)} is a size it allows")
         raise ContractError(built, "a model that can be built",
                             f"{type(e).__name__}: {e}", told) from e
     if not isinstance(model, torch.nn.Module):
@@ -74,7 +76,8 @@ def create_model(
 def _uncounted(model):
     raise ContractError(f"{type(model).__name__}.num_params",
                         "a method that returns the number of parameters as an int", "no such method",
-                        "add `def num_params(self): return sum(p.numel() for p in self.parameters())`")
+                        "add `def num_params(self): return sum(p.numel() for p in "
+                        "self.parameters())`")
 
 def model_num_params(
     model, # a model that keeps the contract
@@ -95,9 +98,9 @@ def model_num_params(
 # %% ../nbs/00b_contract.ipynb #cfc3ba62
 def _each_size(sizes):
     "Sizes as plain numbers, ascending"
-    check_numbers(sorted(sizes) if isinstance(sizes, (set, range)) else sizes, "sizes", above=0,
-                  most=2**62, fix="pass values of the size parameter")
-    return sorted(plain(s) for s in sizes)
+    sizes = [*sizes] if isinstance(sizes, (set, range)) else sizes
+    check_numbers(sizes, "sizes", above=0, most=2**62, fix="pass values of the size parameter")
+    return sorted(as_number(s) for s in sizes)
 
 def create_models_at_sizes(
     model_cls, # class or factory
@@ -191,6 +194,7 @@ class Task:
     def __post_init__(self):
         check_callable(self.model_cls, "model_cls", "a class or factory that returns an nn.Module",
                        fix="pass the class itself or a function of the size, not a built model")
+        _size_param(self.model_size_param)
         self.model_kwargs = _kwargs(self.model_kwargs)
         check_kind(self.metrics, "metrics", dict, "a dict of functions by name", optional=True)
         check_callable(self.loss_fn, "loss_fn", "a function of (outputs, targets)", optional=True)
@@ -228,7 +232,9 @@ def make_task(
     for name, fn in (metrics or {}).items():
         if not callable(fn) or not isinstance(name, str) or name in ("", "loss"):
             raise ContractError("metrics",
-                                "names other than 'loss', each with a function of (outputs, targets)", f"{shown(name)}: {type(fn).__name__}", "pass for example metrics={'accuracy': accuracy}")
+                                "names other than 'loss', each with a function of (outputs, "
+                                "targets)", f"{shown(name)}: {type(fn).__name__}", "pass for "
+                                                                                   "example metrics={'accuracy': accuracy}")
     held = None
     if train is not None: train, held = hold_out(train, eval_tokens) if eval_dataset is None else (train, validate_dataset(eval_dataset))
     return Task(model_cls, model_size_param, _kwargs(model_kwargs), train, held, loss_fn,

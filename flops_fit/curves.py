@@ -8,7 +8,8 @@ __all__ = ['PowerLawFit', 'fit_power_law', 'IsoFlopFit', 'fit_isoflop', 'Envelop
 # %% ../nbs/03e_curves.ipynb #ae003a70
 from dataclasses import dataclass, field
 import numpy as np, pandas as pd
-from .errors import LARGEST, SMALLEST, FitError, FitWarning, check_bool, check_choice, check_kind, check_number, check_numbers, check_text, shown
+from .errors import (LARGEST, SMALLEST, FitError, FitWarning, check_bool, check_choice,
+                     check_number, check_numbers, check_text)
 from .intervals import covariance_root, quantile, robust_scale, spread
 from .solver import solve
 
@@ -48,8 +49,10 @@ class PowerLawFit:
         flat = np.atleast_1d(x)
         ln_y = self._log(self.theta[None], flat)[0]
         if not (np.abs(ln_y) < _LN_MOST).all():
-            raise FitError(f"x: expected values near the points this power law was fitted to, got {flat[~(np.abs(ln_y) < _LN_MOST)][0]:.3g}, "
-                           f"where {self.name} would be e^{ln_y[~(np.abs(ln_y) < _LN_MOST)][0]:.0f}. Stay nearer.")
+            raise FitError(f"x: expected values near the points this power law was fitted to, got "
+                           f"{flat[~(np.abs(ln_y) < _LN_MOST)][0]:.3g}, "
+                           f"where {self.name} would be "
+                           f"e^{ln_y[~(np.abs(ln_y) < _LN_MOST)][0]:.0f}. Stay nearer.")
         if not interval: return float(np.exp(ln_y[0])) if x.ndim == 0 else np.exp(ln_y)
         half = quantile(level, self.df)*spread(lambda t: self._log(t, flat), self.theta, self.root)
         half = np.where(half < 2*_LN_MOST, half, np.inf) # no interval: the points do not say
@@ -84,18 +87,21 @@ def fit_power_law(
                           fix="drop or repair the others first", error=FitError)
             for v, n in ((x, "x"), (y, "y")))
     if x.shape != y.shape:
-        raise FitError(f"x, y: expected two equally long columns, got {len(x)} and {len(y)} values. Pass a y for each x.")
+        raise FitError(f"x, y: expected two equally long columns, got {len(x)} and {len(y)} "
+                       f"values. Pass a y for each x.")
     y_se = check_numbers(y_se, "y_se", above=0, most=1e30, n=len(x), optional=True, error=FitError)
     check_text(name, "name", error=FitError)
     check_choice(objective, "objective", ("huber", "log"), error=FitError)
     if not isinstance(floor, (bool, np.bool_)):
         floor = check_number(floor, "floor", least=0,
-                             expected=f"True, False, or a number between 0 and the least y, {y.min():.4g}", error=FitError)
+                             expected=f"True, False, or a number between 0 and the least y, "
+                                      f"{y.min():.4g}", error=FitError)
     q = 3 if floor is True else 2
     if len(np.unique(x)) < q:
         raise FitError(f"x: expected at least {q} different values for a power law with {q} parameters, got {len(np.unique(x))}. Add points.")
     if floor is not True and floor and not 0 < floor < y.min():
-        raise FitError(f"floor: expected a number between 0 and the least y, {y.min():.4g}, got {floor!r}. Pass True to have it fitted.")
+        raise FitError(f"floor: expected a number between 0 and the least y, {y.min():.4g}, got "
+                       f"{floor!r}. Pass True to have it fitted.")
     x0 = np.log(x).mean(); lx = np.log(x) - x0; ly = np.log(y)
     known = np.log(float(floor)) if floor is not True and floor else -np.inf
     scale = np.ones(len(x)) if y_se is None else 1/np.maximum(y_se, 1e-12)
@@ -122,7 +128,8 @@ def fit_power_law(
     (k, kh), (a, ah) = at(lambda z: z[:, 0] - z[:, 1]*x0), at(lambda z: z[:, 1])
     l, lh = at(lambda z: z[:, 2]) if q == 3 else (known, 0.)
     if not abs(k) < 700 or not np.isfinite([a, *theta[:2]]).all():
-        raise FitError(f"x, y: expected points that a power law can pass, got an exponent of {a:.3g}. Check the units, and for outliers.")
+        raise FitError(f"x, y: expected points that a power law can pass, got an exponent of "
+                       f"{a:.3g}. Check the units, and for outliers.")
     fitted = r/scale + ly
     total = ((ly - ly.mean())**2).sum()
     notes = [] if n >= 5 else [FitWarning("few_points", f"{name}: a power law through {n} points.",
@@ -152,10 +159,13 @@ class IsoFlopFit:
         N,      # where
     ): # loss
         "The fitted curve of one budget. Raises `FitError` for a budget that was not fitted"
-        budget, N = check_number(budget, "budget", error=FitError), check_numbers(N, "N", least=SMALLEST, most=LARGEST, scalar=True, error=FitError)
+        budget = check_number(budget, "budget", error=FitError)
+        N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, scalar=True, error=FitError)
         row = self.minima[self.minima.compute_budget == budget]
         if not len(row):
-            raise FitError(f"budget: expected one of {', '.join(f'{b:.4g}' for b in self.minima.compute_budget)}, got {budget:.4g}. Choose one.")
+            raise FitError(f"budget: expected one of "
+                           f"{', '.join(f'{b:.4g}' for b in self.minima.compute_budget)}, got "
+                           f"{budget:.4g}. Choose one.")
         row = row.iloc[0]
         return np.polyval(row.coefficients, np.log(N) - row.centre)
 

@@ -8,7 +8,7 @@ __all__ = ['split_sample', 'DataSource', 'wrap_dataset', 'validate_dataset', 'ho
 # %% ../nbs/00_dataset.ipynb #851c29d1
 import hashlib, math
 from dataclasses import dataclass, replace
-from .errors import ContractError, check_kind, check_number, check_text, refuse, shown
+from .errors import ContractError, check_kind, check_number, shown
 
 # %% ../nbs/00_dataset.ipynb #2f5cf647
 _all_ = ["ContractError"] # at home in `errors`
@@ -158,10 +158,12 @@ def wrap_dataset(
     except ContractError: raise
     except Exception as e:
         raise ContractError(f"dataset ({name})", "samples of numbers, which make tensors",
-                            f"{shown(first)}: {type(e).__name__}", "convert them to tensors in the dataset") from e
+                            f"{shown(first)}: {type(e).__name__}", "convert them to tensors in "
+                                                                   "the dataset") from e
     if x.is_meta or y.is_meta:
         raise ContractError(f"dataset ({name})", "samples with values",
-                            "tensors on the meta device", "build the data on a device that holds values")
+                            "tensors on the meta device", "build the data on a device that holds "
+                                                          "values")
     own = getattr(dataset, "tokens_per_sample", None) or getattr(ds, "tokens_per_sample", None)
     if tokens_per_sample is None and own is not None:
         tokens_per_sample = check_number(own, f"{name}.tokens_per_sample", least=1, most=2**40,
@@ -174,7 +176,8 @@ def validate_dataset(
 )->DataSource:
     "`wrap_dataset`, and a check that one batch can be filled and stacked. Raises `ContractError`."
     import torch
-    batch_size, source = check_number(batch_size, "batch_size", least=1, whole=True), wrap_dataset(dataset)
+    batch_size = check_number(batch_size, "batch_size", least=1, whole=True)
+    source = wrap_dataset(dataset)
     if source.num_samples is not None and source.num_samples < batch_size:
         raise ContractError(f"dataset ({source.name})", f"at least one batch of {batch_size} samples", f"{source.num_samples}", "add data or lower the batch size")
     if source.num_samples is not None:
@@ -191,7 +194,9 @@ def _stack(tensors, name):
     import torch
     if len(shapes := {tuple(t.shape) for t in tensors}) > 1:
         raise ContractError(f"dataset ({name})", "samples of one shape that stack into a batch",
-                            f"shapes {' and '.join(map(str, sorted(shapes)[:2]))}", "pad or crop the samples to one shape")
+                            f"shapes {' and '.join(map(str, sorted(shapes)[:2]))}", "pad or crop "
+                                                                                    "the samples "
+                                                                                    "to one shape")
     return torch.stack(tensors)
 
 def hold_out(

@@ -21,9 +21,11 @@ def penalty(self:LawFit,
 )->Answer: # target_compute, times, num_params, num_tokens, loss, penalty, penalty_lower, penalty_upper
     """The loss paid at the same compute for a model `times` smaller than optimal. Beyond the runs the interval also holds the form's own error in ln N*,
     which moves the valley under the model that was chosen."""
-    C, times = _array(C, "C", "a positive number of FLOPs"), _array(times, "times", least=1e-12, most=1e12)
+    C = _array(C, "C", "a positive number of FLOPs")
+    times = _array(times, "times", least=1e-12, most=1e12)
     if C.ndim and times.ndim and len(C) != len(times):
-        raise FitError(f"times: expected one number, or one for each of the {len(C)} budgets, got {len(times)}. Pass one.")
+        raise FitError(f"times: expected one number, or one for each of the {len(C)} budgets, got "
+                       f"{len(times)}. Pass one.")
     C, times = np.broadcast_arrays(C, times)
     self._determined(self._optimum(C.ravel()))
     budgets, best = self._best(C.ravel())
@@ -36,7 +38,8 @@ def penalty(self:LawFit,
     moved = 2*self.form[1]*np.maximum(np.log(budgets/self.max_compute), 0)/np.where(here, 1, away)  # the penalty grows as (ln times)²
     least = np.exp(best(self.theta[None])[0, :, 0])/times.ravel()
     if not ((least >= SMALLEST) & (budgets/self.k/least >= SMALLEST)).all():
-        raise FitError(f"times: expected a model that has parameters, and tokens to train it on, got {least.min():.2g} parameters. "
+        raise FitError(f"times: expected a model that has parameters, and tokens to train it on, "
+                       f"got {least.min():.2g} parameters. "
                        "Pass a number nearer to 1.")
     half = self._quantile(level)*np.hypot(spread(h, self.theta, self.root), moved)
     value, half = np.where(here, -np.inf, value), np.where(here, 0, half)

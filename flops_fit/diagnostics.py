@@ -9,7 +9,8 @@ __all__ = ['human', 'flop', 'between', 'design_warnings', 'grid_edges', 'influen
 # %% ../nbs/05_diagnostics.ipynb #28507433
 import numpy as np, pandas as pd
 from scipy.special import fdtri
-from .errors import LARGEST, SMALLEST, FitError, FitWarning, as_floats, check_callable, check_choice, check_kind, check_number, check_numbers, check_text, plain, refuse
+from .errors import (LARGEST, SMALLEST, FitError, FitWarning, as_floats, check_callable,
+                     check_kind, check_number, check_numbers, check_text, as_number, refuse)
 from .solver import huber, solve
 from .intervals import spread
 from .lawfit import LawFit
@@ -21,7 +22,7 @@ from .repeats import fit_repeats
 def _shown_number(x, name):
     "x as a plain number, finite or not, or None"
     if x is None: return None
-    v = plain(x)
+    v = as_number(x)
     if v is None or isinstance(v, int) and abs(v) > 10**300:
         refuse(name, "a number or None", x, "", FitError)
     return v
@@ -60,7 +61,8 @@ def between(
     check_callable(show, "show", "a function number -> text", error=FitError)
     check_kind(values, "values", (dict, pd.Series), "a dict or a row of a table", error=FitError)
     if missing := [name + end for end in ("", "_lower", "_upper") if name + end not in values.keys()]:
-        raise FitError(f"values: expected entries {name}, {name}_lower and {name}_upper, got none called {missing[0]}. Add it.")
+        raise FitError(f"values: expected entries {name}, {name}_lower and {name}_upper, got none "
+                       f"called {missing[0]}. Add it.")
     v, lower, upper = (np.nan if (x := _shown_number(values[name + end], name + end)) is None else x for end in ("", "_lower", "_upper"))
     if np.isnan(v): return "–"
     least = SMALLEST if name.endswith(("params", "tokens")) else 1e-30
@@ -159,7 +161,7 @@ def held_out(
     "Error in predicting the largest runs from the others; empty when there are too few of either"
     d = _fitted(fit).data
     h = check_number(h, "h", above=1, most=1e12, error=FitError)
-    near = np.inf if near == np.inf else check_number(near, "near", above=1, most=1e12,
+    near = np.inf if isinstance(near, float) and near == np.inf else check_number(near, "near", above=1, most=1e12,
                                                       error=FitError)
     U = d.get("U") if unique_tokens is None else np.minimum(_tokens(unique_tokens, fit.num_runs),
                                                             d["D"])
@@ -252,10 +254,12 @@ def disagreements(
     C, bias = _budget(C), check_kind(bias, "bias", dict, "a dict of functions", optional=True,
                                      error=FitError)
     if missing := [f"{c}{s}" for c in ("num_params", "loss") for s in ("", "_lower", "_upper") if f"{c}{s}" not in table]:
-        raise FitError(f"table: expected columns num_params and loss, each with _lower and _upper, got none called {missing[0]}. Pass analysis.approaches(C).")
+        raise FitError(f"table: expected columns num_params and loss, each with _lower and "
+                       f"_upper, got none called {missing[0]}. Pass analysis.approaches(C).")
     if not len(table): return []
     if any(not pd.api.types.is_numeric_dtype(table[f"{c}{s}"]) for c in ("num_params", "loss") for s in ("", "_lower", "_upper")):
-        raise FitError("table: expected columns of numbers, got others. Pass analysis.approaches(C).")
+        raise FitError("table: expected columns of numbers, got others. Pass "
+                       "analysis.approaches(C).")
     ref, out = table.iloc[-1], []
     for name, row in table.iloc[:-1].iterrows():
         for what, noun in (("num_params", "N*"), ("loss", "the loss")):

@@ -10,7 +10,7 @@ import math
 from contextlib import nullcontext
 from pathlib import Path
 from .dataset import DataSource, split_sample
-from .errors import ContractError, check_callable, check_device, check_kind, check_number, check_text
+from .errors import ContractError, check_callable, check_device, check_kind, check_number
 from .feed import in_memory
 
 # %% ../nbs/09c_evaluate.ipynb #748dc723
@@ -62,7 +62,8 @@ def measure(
     check_kind(source, "source", DataSource, "a DataSource", fix="pass wrap_dataset(data)")
     for name, fn in check_kind(fns, "fns", dict, "a dict of functions by name").items():
         check_callable(fn, f"fns[{name!r}]", "a function of (outputs, targets)")
-    num_tokens, device = check_number(num_tokens, "num_tokens", above=0, most=1e12), check_device(device, optional=False)
+    num_tokens = check_number(num_tokens, "num_tokens", above=0, most=1e12)
+    device = check_device(device, optional=False)
     check_callable(autocast, "autocast",
                    "a function that gives a context, such as contextlib.nullcontext")
     if not fns: return {}
@@ -102,7 +103,8 @@ def _opened(autocast):
     "Does it give a context?"
     try: context = autocast()
     except Exception as e: raise ContractError("autocast",
-                                               "a function without arguments that gives a context", f"{type(e).__name__}: {e}", "use contextlib.nullcontext") from e
+                                               "a function without arguments that gives a "
+                                               "context", f"{type(e).__name__}: {e}", "use contextlib.nullcontext") from e
     if not hasattr(context, "__enter__"):
         raise ContractError("autocast", "a function that gives a context", type(context).__name__,
                             "use contextlib.nullcontext")

@@ -214,7 +214,7 @@ def load(cls:SweepPlan, path):
     try: return cls.from_dict(parse(unseal(read_regular(path, 2**28), path)[0], dict))
     except FileNotFoundError:
         raise ContractError(str(path), "a saved plan", "no such file",
-                            "plan first: plan_sweep(...).save(path)") from None
+                            "plan first: flops-fit plan, or plan_sweep(...).save(path)") from None
     except OSError as err:
         raise ContractError(str(path), "a saved plan", f"it cannot be read: {err.strerror}",
                             "look at the disk and the file's permissions") from err

@@ -38,7 +38,8 @@ def panels(
     widths=None, # relative widths
 ): # a matplotlib Figure, array of Axes
     "A figure of plain axes"
-    n, height = check_number(n, "n", least=1, most=12, whole=True), check_number(height, "height", least=1, most=100)
+    n = check_number(n, "n", least=1, most=12, whole=True)
+    height = check_number(height, "height", least=1, most=100)
     check_numbers(widths, "widths", above=0, n=n, optional=True)
     fig = _Picture(figsize=(9.6, height), dpi=90)
     FigureCanvasAgg(fig)

@@ -8,7 +8,8 @@ __all__ = ['fit_parametric', 'fit_power_law', 'fit_isoflop', 'fit_envelope', 'Po
 # %% ../nbs/04_fitter.ipynb #54d19a36
 import numpy as np
 from .laws import CHINCHILLA, COUPLED, LAWS, Law
-from .errors import LARGEST, SMALLEST, FitError, FitWarning, as_floats, check_choice, check_kind, check_number, check_numbers, check_text, plain, shown
+from .errors import (LARGEST, SMALLEST, FitError, FitWarning, as_floats, check_choice, check_kind,
+                     check_number, check_numbers, check_text, as_number, shown)
 from .solver import best_of, condition
 from .intervals import covariance_root, robust_scale
 from .lawfit import LawFit
@@ -34,7 +35,8 @@ def _column(v, name, n=None, positive=True):
     if bad.any():
         kind, row = "positive, finite" if positive else "finite", int(np.flatnonzero(bad)[0])
         kind += f" numbers from {low:g} to {most:g}" if np.isfinite(a[row]) and a[row] > 0 else " numbers"
-        raise FitError(f"{name}: expected {kind}, got {a[row]!r} at row {row} ({bad.sum()} such rows). "
+        raise FitError(f"{name}: expected {kind}, got {a[row]!r} at row {row} ({bad.sum()} such "
+                       f"rows). "
                        "Drop or repair them first.")
     return a
 
@@ -47,7 +49,7 @@ def _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, k)
     "A dict of checked arrays, and warnings"
     N = _column(N, "N"); n = len(N)
     data, notes = dict(N=N, D=_column(D, "D", n), loss=_column(loss, "loss", n)), []
-    column = lambda v, name: _column(v if (one := plain(v)) is None else np.full(n, check_number(one, name, error=FitError)), name, n)    # one number stands for all runs
+    column = lambda v, name: _column(v if (one := as_number(v)) is None else np.full(n, check_number(one, name, error=FitError)), name, n)    # one number stands for all runs
     if n < 2: raise FitError(f"N, D, loss: expected several runs, got {n}. A law needs more runs than it has parameters.")
     if np.ptp(data["loss"]) == 0:
         raise FitError(f"loss: expected runs that differ, got {n} losses of {data['loss'][0]:.4g}. Is this the right column?")
@@ -56,6 +58,10 @@ def _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, k)
             raise FitError(f"{v}: expected several {what}, got {data[v][0]:.4g} for every run. "
                            f"Nothing about {v} can be learned; vary it, or fit a law without it.")
     data["compute"] = _column(k*N*data["D"] if compute is None else compute, "compute", n)
+    off = float(np.median(data["compute"]/(k*N*data["D"])))
+    if not 1e-3 < off < 1e3:
+        raise FitError(f"compute: expected the FLOPs of each run, {k:.3g}·N·D or so, got {off:.2g} "
+                       "times that in the middle. Pass all three in plain units, or flops_factor.")
     if unique_tokens is not None:
         U = np.minimum(column(unique_tokens, "unique_tokens"), data["D"])
         again = int((data["D"] > 1.01*U).sum())
@@ -82,13 +88,16 @@ def _clean(law, N, D, loss, unique_tokens, weights, groups, loss_se, compute, k)
 def _start_columns(law, starts):
     "{parameter: array (S,)} of natural parameters to start from, and where they are single numbers, arrays of one"
     if not hasattr(starts, "keys"):
-        raise FitError(f"starts: expected a dict or DataFrame with a column for each parameter, got {shown(starts)}. Write {{'E': [1.7], ...}}.")
+        raise FitError(f"starts: expected a dict or DataFrame with a column for each parameter, "
+                       f"got {shown(starts)}. Write {{'E': [1.7], ...}}.")
     if missing := [p for p in law.params if p not in starts.keys()]:
-        raise FitError(f"starts: expected a column for each of {[*law.params]}, got none for {missing}. Add it.")
+        raise FitError(f"starts: expected a column for each of {[*law.params]}, got none for "
+                       f"{missing}. Add it.")
     low = lambda p: {} if p in law.real else dict(least=0) if p == "E" else dict(above=0)
     out = {p: np.atleast_1d(check_numbers(starts[p], f"starts[{p!r}]", scalar=True, most=1e300, error=FitError, **low(p))) for p in law.params}
     if len({len(v) for v in out.values()} - {1}) > 1:
-        raise FitError(f"starts: expected columns of one length, got {sorted({len(v) for v in out.values()})}. Pass as many values of each.")
+        raise FitError(f"starts: expected columns of one length, got "
+                       f"{sorted({len(v) for v in out.values()})}. Pass as many values of each.")
     return out
 
 def _labels(groups, n):
@@ -104,13 +113,15 @@ def _by_parameter(d, what, law, value, told):
     "A dict by parameter of the law, each value checked by `value(v, name)`; `told`: what the values are"
     check_kind(d, what, dict, f"a dict of {told}, by parameter", optional=True, error=FitError)
     if unknown := [shown(p) for p in (d or {}) if p not in law.params]:
-        raise FitError(f"{what}: {', '.join(unknown)} are not parameters of the {law.name} law, which has {[*law.params]}.")
+        raise FitError(f"{what}: {', '.join(unknown)} are not parameters of the {law.name} law, "
+                       f"which has {[*law.params]}.")
     return {p: value(v, f"{what}[{p!r}]") for p, v in (d or {}).items()}
 
 def _pair(v, name, real):
     "Bounds (lower, upper) of a parameter, infinite where they are open"
     if not isinstance(v, (tuple, list)) or len(v) != 2:
-        raise FitError(f"{name}: expected (lower, upper), None for open, got {shown(v)}. Write {{'E': (1., 2.)}}.")
+        raise FitError(f"{name}: expected (lower, upper), None for open, got {shown(v)}. Write "
+                       f"{{'E': (1., 2.)}}.")
     lo, hi = (end if isinstance(end, float) and np.isinf(end) else check_number(end, name, optional=True, error=FitError) for end in v)
     lo, hi = -np.inf if lo is None else lo, np.inf if hi is None else hi
     if not lo < hi or not real and hi <= 0:
@@ -122,7 +133,8 @@ def _freedom(law, fixed, tied, bounds, loss):
     "M, c, bounds on phi, and whether units may be changed"
     number = lambda v, name: check_number(v, name, error=FitError)
     names, tied = list(law.params), _by_parameter(tied, "tied", law, lambda v,
-                                                  name: check_text(v, name, "the name of a parameter", error=FitError), "names")
+                                                  name: check_text(v, name, "the name of a "
+                                                                            "parameter", error=FitError), "names")
     fixed = {**law.fixed, **_by_parameter(fixed, "fixed", law, number, "values")}
     bounds = _by_parameter(bounds, "bounds", law, lambda v,
                            name: _pair(v, name, any(repr(p) in name for p in law.real)), "pairs (lower, upper)")
@@ -149,7 +161,8 @@ def _freedom(law, fixed, tied, bounds, loss):
             lo, hi = bounds[p]
             lower[j], upper[j] = max(lower[j], work(p, lo)), min(upper[j], work(p, hi))
             if not lower[j] < upper[j]:
-                raise FitError(f"bounds: expected values {p} can have with these runs, {np.exp(lower[j]):.3g} or so, got {bounds[p]}. Widen them.")
+                raise FitError(f"bounds: expected values {p} can have with these runs, "
+                               f"{np.exp(lower[j]):.3g} or so, got {bounds[p]}. Widen them.")
     touched = {*fixed, *tied, *tied.values(), *bounds}
     return M, c, lower, upper, not touched & set(law.units), free
 
@@ -165,7 +178,8 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
     problem, weights = fit.problem, data.get("weights", 1.)
     if starts is None:
         if law.starts is None:
-            raise FitError(f"starts: expected parameters to start from, since the {law.name} law has no starts of its own, got None. Pass starts=.")
+            raise FitError(f"starts: expected parameters to start from, since the {law.name} law "
+                           f"has no starts of its own, got None. Pass starts=.")
         starts = law.starts(problem.x, problem.y, data["loss"], problem.u)
     else: starts = law.centred(_start_columns(law, starts), x0, y0)
     starts = np.clip(problem.phi(starts), lower, upper)
@@ -186,7 +200,8 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
     phi = phi[0]
     with np.errstate(all="ignore"): r, J = problem.at(phi)
     if not (np.isfinite(r).all() and np.isfinite(J).all()):
-        raise FitError(f"N, D, loss: expected runs to which the {law.name} law can be fitted, got runs at which it gives no loss from any start. "
+        raise FitError(f"N, D, loss: expected runs to which the {law.name} law can be fitted, got "
+                       f"runs at which it gives no loss from any start. "
                        "Check that N, D and the loss are in plain units.")
     inside = (phi > lower + 1e-9) & (phi < upper - 1e-9)          # a parameter on its bound has no spread
     if not inside.any():
@@ -197,7 +212,8 @@ def _fit(law, data, kind, delta, k, M, c, lower, upper, units, free, starts=None
     root, fit.df = covariance_root(J[inside], r, delta, w, data.get("groups"))
     fit.theta, fit.root = problem.theta(phi[None])[0], M[:, inside]@root
     if not np.isfinite(fit.root).all():
-        raise FitError(f"N, D, loss: expected runs that determine the {law.name} law, got {n} that leave its parameters open. "
+        raise FitError(f"N, D, loss: expected runs that determine the {law.name} law, got {n} "
+                       f"that leave its parameters open. "
                        "Vary N and D independently, fix parameters, or choose another law.")
     fit.phi, fit.objective, fit.delta, fit.reached, fit.condition = phi, obj, delta, share, condition(J)
     scale = 1. if problem.scale is None else problem.scale
@@ -230,7 +246,8 @@ def _warnings(fit, at_bound):
                               "The runs do not reach far enough to see a floor: fix E, or add larger runs."))
     if not fit.condition < 1e5:
         out.append(FitWarning("rank_deficient",
-                              f"Some combination of the parameters is not determined{f' (condition {fit.condition:.1g})' if np.isfinite(fit.condition) else ''}.",
+                              f"Some combination of the parameters is not "
+                              f"determined{f' (condition {fit.condition:.1g})' if np.isfinite(fit.condition) else ''}.",
                               "Vary N and D independently: several tokens-per-parameter ratios at several budgets."))
     if fit.reached < .5:
         out.append(FitWarning("many_optima", f"Only {fit.reached:.0%} of the starts reached the best objective.",
@@ -291,7 +308,8 @@ def fit_parametric(
         raise FitError(f"unique_tokens: the {law.name} law needs the unique tokens of each run, got None.")
     if law is COUPLED_REPEATS:
         if any(d is not None and d != {} for d in (fixed, tied, bounds) if not hasattr(d, "shape")) or any(hasattr(d, "shape") for d in (fixed, tied, bounds)):
-            raise FitError("fixed, tied, bounds: expected none, since the repeats law takes its priors from the coupled fit of the same runs. "
+            raise FitError("fixed, tied, bounds: expected none, since the repeats law takes its "
+                           "priors from the coupled fit of the same runs. "
                            "Leave them out, or use law='data_constrained'.")
         coupled = fit_parametric(N, D, loss, law=COUPLED, objective=objective, delta=delta, weights=weights, groups=groups, loss_se=loss_se, compute=compute, flops_factor=flops_factor, starts=starts)
         return fit_repeats(coupled, unique_tokens)

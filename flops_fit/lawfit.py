@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .laws import LAWS, Law, _checked
-from .errors import LARGEST, SMALLEST, FitError, FitWarning, as_floats, check_bool, check_choice, check_kind, check_number, check_numbers, check_text, refuse, shown
+from .errors import (LARGEST, SMALLEST, FitError, FitWarning, as_floats, check_bool, check_choice,
+                     check_kind, check_number, check_numbers, check_text, refuse, shown)
 from .intervals import bootstrap, profile, quantile, share_inside, spread
 from .solver import Problem, solve
 
@@ -157,7 +158,8 @@ def _best(self:LawFit, C, unique_tokens=None, inference_tokens=0.):
 
 def _one_each(v, name, n):
     if v.ndim and len(v) not in (1, n):
-        raise FitError(f"{name}: expected one number, or one for each of the {n} budgets, got {len(v)}. Pass one.")
+        raise FitError(f"{name}: expected one number, or one for each of the {n} budgets, got "
+                       f"{len(v)}. Pass one.")
     return v
 
 # %% ../nbs/03c_lawfit.ipynb #c0ffee11
@@ -207,8 +209,10 @@ def _determined(self:LawFit, best):
     bad = ~((N >= least_N) & (N <= LARGEST) & (D >= least_D) & (D <= LARGEST) & (np.abs(np.log(np.where(L > 0, L, 1e-300))) < _LOSS))
     if not bad.any(): return best
     i, C = int(np.argmax(bad)), np.atleast_1d(best["target_compute"])
-    raise FitError(f"C: expected a budget at which these runs determine the best model, got {C[i]:.3g} FLOPs, where the law puts it at "
-                   f"{N[i]:.2g} parameters and {D[i]:.2g} tokens with a loss of {L[i]:.2g}. Ask nearer to the runs, "
+    raise FitError(f"C: expected a budget at which these runs determine the best model, got "
+                   f"{C[i]:.3g} FLOPs, where the law puts it at "
+                   f"{N[i]:.2g} parameters and {D[i]:.2g} tokens with a loss of {L[i]:.2g}. Ask "
+                   f"nearer to the runs, "
                    "check that N, D and C are plain counts, and vary N and D independently.")
 
 @patch
@@ -264,7 +268,7 @@ def conf_int(self:LawFit,
     n_boot=4000, # refits of the bootstrap
     C=None,      # a budget in FLOPs: adds rows for its optimal_params, optimal_tokens and expected_loss
 )->pd.DataFrame: # columns lower, upper; a row for each parameter, and for the exponents a of N* and b of D*
-    "Confidence intervals of the parameters"
+    "Confidence intervals of the parameters; an end that the runs leave open is 0 or infinite"
     method = check_choice(method, "method", (None, "delta", "profile", "bootstrap"),
                           error=FitError) or "delta"
     level, n_boot = _level(level), _times(n_boot, "n_boot")
@@ -279,7 +283,10 @@ def conf_int(self:LawFit,
         else:     # the rise at which a parabolic profile would end where the delta interval does
             rise = .5*(t*se/float(spread(h, self.theta, bend)))**2
             lo, hi = profile(self.problem, h, self.phi, se, rise, self.delta, self.data.get("weights", 1.), *self._bounds)
-        with np.errstate(over="ignore"): rows[name] = inverse(np.array([lo, hi]))
+        with np.errstate(over="ignore"): lo, hi = inverse(np.array([lo, hi], float))
+        # a positive number's end that the runs leave open
+        if name not in self.law.real: lo, hi = lo if lo > 1e-30 else 0., hi if hi < LARGEST else np.inf
+        rows[name] = lo, hi
     return pd.DataFrame.from_dict(rows, orient="index", columns=["lower", "upper"])
 
 @patch
@@ -356,10 +363,12 @@ def _headline(self:LawFit):
     return (f"{self.law.name} law, L = {self.law.equation}; {self.num_runs} runs, {how}, objective {self.objective:.7g}, "
             f"noise {self.sigma:.2g}; {self.reached:.0%} of starts agree, condition {self.condition:.2g}")
 
+def _said(v): return f"{v:.5g}" if np.isfinite(v) else "open"
+
 @patch
 def summary(self:LawFit, level=.95)->str:
     "The fit in words and numbers"
-    lines = [self._headline(), self.table(level).to_string(float_format="{:.5g}".format)]
+    lines = [self._headline(), self.table(level).map(_said).to_string()]
     if self.plain is not None: lines.append(f"beside it: {self.plain!r}")
     return "\n".join(lines + [f"! {w}" for w in self.warnings])
 
@@ -368,7 +377,7 @@ def _repr_html_(self:LawFit):
     from html import escape
     beside = f"<p>Beside it: {escape(repr(self.plain))}</p>" if self.plain is not None else ""
     notes = "".join(f"<li><b>{escape(w.code)}</b>: {escape(w.message)} <i>{escape(w.remedy)}</i></li>" for w in self.warnings)
-    table = self.table().to_html(border=0, float_format="{:.5g}".format)
+    table = self.table().map(_said).to_html(border=0)
     return f"<p>{escape(self._headline())}</p>{table}{beside}" + (f"<ul>{notes}</ul>" if notes else "")
 
 _arrays = "theta root M c phi lower upper prior_mean prior_root".split()
@@ -409,7 +418,8 @@ def _read_data(d):
     for k in ("N", "D", "loss", "compute"):
         check_numbers(columns.get(k), f"d['data'][{k!r}]", above=0, most=LARGEST, error=FitError)
     if odd := [k for k, v in columns.items() if v is None or v.shape != columns["N"].shape]:
-        raise FitError(f"d['data']: expected columns of one length, got another for {odd[0]!r}. Save the fit again.")
+        raise FitError(f"d['data']: expected columns of one length, got another for {odd[0]!r}. "
+                       f"Save the fit again.")
     if "groups" in columns:
         columns["groups"] = check_numbers(columns["groups"], "d['data']['groups']", least=0, error=FitError).astype(int)
     return columns
@@ -423,10 +433,12 @@ def from_dict(cls:LawFit,
     "The fit that was saved. Raises `FitError` where it is none"
     check_kind(d, "d", dict, "what to_dict gave", error=FitError)
     if missing := [n for n in ("law", "data", "form", "warnings", "plain", *_plainly, *_arrays) if n not in d]:
-        raise FitError(f"d: expected what to_dict gave, got a dict without {', '.join(missing)}. Save the fit again.")
+        raise FitError(f"d: expected what to_dict gave, got a dict without {', '.join(missing)}. "
+                       f"Save the fit again.")
     if law is None: law = LAWS.get(d["law"]) if isinstance(d["law"], str) else None
     if not isinstance(law, Law):
-        raise FitError(f"law: expected one of {[*LAWS]}, got {shown(d['law'])}. Pass your own law: LawFit.from_dict(d, law=...).")
+        raise FitError(f"law: expected one of {[*LAWS]}, got {shown(d['law'])}. Pass your own "
+                       f"law: LawFit.from_dict(d, law=...).")
     check_choice(d["kind"], "d['kind']", ("huber", "log", "linear"), error=FitError)
     check_bool(d["noise_in_loss"], "d['noise_in_loss']", error=FitError)
     ranges = dict(k=dict(above=0), df=dict(above=0), delta=dict(above=0), sigma=dict(least=0),
@@ -441,9 +453,13 @@ def from_dict(cls:LawFit,
     form = check_numbers(d["form"], "d['form']", least=0, n=2, error=FitError)
     warnings = [_read_warning(w) for w in check_kind(d["warnings"], "d['warnings']", list, "a list",
                                                      error=FitError)]
-    return cls(law=law, data=_read_data(d), form=tuple(form.tolist()), **plainly, **arrays,
-               warnings=warnings,
-               plain=LawFit.from_dict(d["plain"]) if d["plain"] is not None else None)
+    plain = None if d["plain"] is None else LawFit.from_dict(d["plain"])
+    fit = cls(law=law, data=_read_data(d), form=tuple(form.tolist()), **plainly, **arrays,
+              warnings=warnings, plain=plain)
+    with np.errstate(over="ignore"): params = fit.params
+    if not np.isfinite([*params.values()]).all():
+        refuse("d['theta']", "parameters that are finite", params, "save the fit again", FitError)
+    return fit
 
 def _read_warning(w):
     check_kind(w, "d['warnings']", dict, "dicts with code, message and remedy", error=FitError)

@@ -9,7 +9,8 @@ __all__ = ['CHINCHILLA', 'COUPLED', 'KAPLAN', 'REPEATS', 'DATA_CONSTRAINED', 'LA
 import inspect
 from dataclasses import dataclass, field
 import numpy as np
-from .errors import LARGEST, SMALLEST, FitError, FitWarning, check_bool, check_callable, check_kind, check_numbers, check_number, check_text
+from .errors import (LARGEST, SMALLEST, FitError, FitWarning, check_bool, check_callable,
+                     check_kind, check_numbers, check_number, check_text)
 
 # %% ../nbs/02_laws.ipynb #c666f5bf
 _all_ = ["FitError", "FitWarning"] # at home in `errors`
@@ -37,8 +38,9 @@ class Law:
                        "a function (theta, x, y, u, grad) -> loss, gradient", error=FitError)
         check_callable(self.starts, "Law(starts=)", "a function (x, y, loss, u) -> starts",
                        optional=True, error=FitError)
-        check_kind(self.real, "Law(real=)", (tuple, list, set), "names of parameters",
-                   error=FitError)
+        real = check_kind(self.real, "Law(real=)", (tuple, list, set), "names of parameters",
+                          error=FitError)
+        for p in real: check_text(p, "Law(real=)", "names of parameters", error=FitError)
         check_kind(self.equation, "Law(equation=)", str, "a text", error=FitError)
         check_bool(self.needs_unique, "Law(needs_unique=)", error=FitError)
         for what in ("units", "fixed"):
@@ -94,7 +96,8 @@ class Law:
         with np.errstate(all="ignore"):  # what overflows is refused below
             L = self.loss(self.work(params)[None], np.log(N).ravel(), np.log(D).ravel(), u)[0]
         if not (np.isfinite(L) & (L > 0)).all():
-            raise FitError(f"{self.name} law: expected parameters that give a positive, finite loss, got {L[~(np.isfinite(L) & (L > 0))][0]:g} "
+            raise FitError(f"{self.name} law: expected parameters that give a positive, finite "
+                           f"loss, got {L[~(np.isfinite(L) & (L > 0))][0]:g} "
                            f"with {params}. Check their size.")
         return L.reshape(N.shape)[()]
 
@@ -102,18 +105,22 @@ class Law:
 def _checked(N, D, unique_tokens=None):
     "N, D and unique tokens (or None) as arrays of one shape"
     count = lambda v, name, **kw: check_numbers(v, name, least=SMALLEST, most=LARGEST, ndim=None,
-                                                expected=f"positive numbers from {SMALLEST:g} to {LARGEST:g}", scalar=True, error=FitError, **kw)
+                                                expected=f"positive numbers from {SMALLEST:g} to "
+                                                         f"{LARGEST:g}", scalar=True, error=FitError, **kw)
     N, D, U = count(N, "N"), count(D, "D"), count(unique_tokens, "unique_tokens", optional=True)
     try: N, D, *U = np.broadcast_arrays(N, D, *([] if U is None else [U]))
     except ValueError:
-        raise FitError(f"N, D: expected numbers or arrays of one shape, got shapes {N.shape} and {D.shape}"
-                       f"{'' if U is None else f' and unique_tokens of shape {U.shape}'}. Pass one D for each N.") from None
+        raise FitError(f"N, D: expected numbers or arrays of one shape, got shapes {N.shape} and "
+                       f"{D.shape}"
+                       f"{'' if U is None else f' and unique_tokens of shape {U.shape}'}. Pass "
+                       f"one D for each N.") from None
     return N, D, U[0] if U else None
 
 def _named(law, params):
     "The law's parameters, each a number, of the `params` that were given"
     if missing := [p for p in law.params if p not in params]:
-        raise FitError(f"{missing[0]}: expected a value for each parameter of the {law.name} law, {', '.join(law.params)}; got none. "
+        raise FitError(f"{missing[0]}: expected a value for each parameter of the {law.name} law, "
+                       f"{', '.join(law.params)}; got none. "
                        f"Pass {missing[0]}=.")
     low = lambda p: {} if p in law.real else dict(least=0) if p == "E" else dict(above=0)
     return {p: check_number(params[p], p, **low(p), error=FitError) for p in law.params}
@@ -229,12 +236,15 @@ def _from_function(
     equation = check_kind(equation, "equation", str, "a text", error=FitError)
     try: names = tuple(inspect.signature(fn).parameters)[2:]
     except (TypeError, ValueError):
-        raise FitError(f"{name}: expected a function whose arguments can be read, got {type(fn).__name__}. Wrap it in a def.") from None
+        raise FitError(f"{name}: expected a function whose arguments can be read, got "
+                       f"{type(fn).__name__}. Wrap it in a def.") from None
     if not names:
-        raise FitError(f"{name}: expected a function of N, D and at least one named parameter, got none. "
+        raise FitError(f"{name}: expected a function of N, D and at least one named parameter, "
+                       f"got none. "
                        "Write f(N, D, E, A, alpha).")
     if unknown := [v for v in (*real, *(start or {})) if v not in names]:
-        raise FitError(f"{unknown}: not parameters of the law, which has {names}. Check the spelling.")
+        raise FitError(f"{unknown}: not parameters of the law, which has {names}. Check the "
+                       f"spelling.")
     start, is_real = {p: check_number(v, f"start[{p!r}]", **({} if p in real else dict(above=0)),
                                       error=FitError)
                       for p, v in (start or {}).items()}, np.array([p in real for p in names])
@@ -243,7 +253,8 @@ def _from_function(
             L = np.asarray(fn(N, D, *_cols(np.where(is_real, theta, np.exp(theta)))), float)
             return np.broadcast_to(L, (len(theta), N.shape[-1]))
         except Exception as e: # the user's own function
-            raise FitError(f"{name}: expected a loss for arrays of N, D and parameters that broadcast, got {type(e).__name__}: {e}. "
+            raise FitError(f"{name}: expected a loss for arrays of N, D and parameters that "
+                           f"broadcast, got {type(e).__name__}: {e}. "
                            "Write it with NumPy operations.") from e
     def evaluate(theta, x, y, u=None, grad=True):
         N, D = np.exp(x), np.exp(y)

@@ -52,7 +52,8 @@ class WandbLogger(_Logger):
         project:str, # name of the project there
         **init, # further arguments of `wandb.init`
     ):
-        super().__init__(); self.project, self.init = check_text(project, "project", "the name of a project"), init
+        super().__init__(); self.project, self.init = check_text(project, "project", "the name of "
+                                                                                     "a project"), init
 
     def _start(self, name, e):
         try: import wandb

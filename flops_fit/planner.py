@@ -8,7 +8,8 @@ __all__ = ['guess_optimum', 'plan_sweep', 'plan_optimum']
 # %% ../nbs/08b_planner.ipynb #1a2342be
 import math
 from .contract import Task, create_model, make_task, model_num_params, validate_model_contract
-from .errors import LARGEST, SMALLEST, ContractError, FitWarning, check_kind, check_number, check_numbers, plain, shown
+from .errors import (LARGEST, SMALLEST, ContractError, FitWarning, check_kind, check_number,
+                     check_numbers, as_number, shown)
 from .experiments import Experiment, SweepPlan, stable_hash
 from .flops import count_params, exact_flops
 from .laws import CHINCHILLA
@@ -111,10 +112,10 @@ def _budgets(compute_budgets):
 def _sizes(sizes, what="sizes"):
     "Values of the size parameter as plain numbers, or None"
     if sizes is None: return None
-    if isinstance(sizes, (set, range)): sizes = sorted(sizes)
+    if isinstance(sizes, (set, range)): sizes = [*sizes]
     check_numbers(sizes, what, above=0, most=2**62,
                   fix="pass values of the size parameter, or leave it out")
-    return {plain(s) for s in sizes}
+    return {as_number(s) for s in sizes}
 
 def _flops(flops):
     "k of C = k·N·D, or 'exact'"
@@ -147,7 +148,8 @@ def plan_sweep(
     span = check_number(span, "span", above=1, most=1e6, fix="use 6")
     whole = lambda v, what: check_number(v, what, least=1, most=2**40, whole=True, optional=True,
                                          fix="leave it out")
-    size_multiple, tokens_per_sample = whole(size_multiple, "size_multiple"), whole(tokens_per_sample, "tokens_per_sample")
+    size_multiple = whole(size_multiple, "size_multiple")
+    tokens_per_sample = whole(tokens_per_sample, "tokens_per_sample")
     seeds = [int(check_number(s, "seeds", least=0, whole=True, fix="pass seeds=(0,)")) for s in check_numbers(seeds, "seeds", least=0, most=2**63 - 1, fix="pass seeds=(0,)")]
     check_kind(model_kwargs, "model_kwargs", dict, "a dict of arguments", optional=True)
     task = model_cls if isinstance(model_cls, Task) else dataset if isinstance(dataset, Task) else Task(model_cls, model_size_param, model_kwargs or {})
@@ -239,7 +241,9 @@ def plan_optimum(
 )->SweepPlan: # its runs in the order of `targets`, without doubles
     "Plan runs at a budget, of the sizes whose N is nearest to `targets`."
     check_kind(task, "task", Task, "a Task, as make_task gives it")
-    compute_budget, flops = check_number(compute_budget, "compute_budget", least=SMALLEST, most=LARGEST, fix="pass the FLOPs of one run, such as 1e16"), _flops(flops)
+    compute_budget = check_number(compute_budget, "compute_budget", least=SMALLEST, most=LARGEST,
+                                  fix="pass the FLOPs of one run, such as 1e16")
+    flops = _flops(flops)
     targets = check_numbers(targets, "targets", least=SMALLEST, most=LARGEST,
                             fix="pass numbers of parameters").tolist()
     family = _Family(task.model_cls, task.model_size_param, task.model_kwargs)

@@ -58,8 +58,17 @@ def _analysed(analysis):
 
 def _law(analysis):
     if _analysed(analysis).law is None:
-        raise FitError(f"analysis: expected a fitted law to draw, there is none: {len(analysis.runs)} runs are completed and 6 are needed.")
+        raise FitError(f"analysis: expected a fitted law to draw, there is none: "
+                       f"{len(analysis.runs)} runs are completed and 6 are needed.")
     return analysis.law
+
+# %% ../nbs/12_plotter.ipynb #c0ffee31
+def _drawn(best):
+    "The optimum with its ends no further than a factor of a million away: what is open has no end to draw"
+    for name in ("optimal_params", "optimal_tokens", "expected_loss", "tokens_per_param"):
+        v = best[name] = np.where((best[name] > 1e-30) & (best[name] < LARGEST), best[name], np.nan)
+        best[f"{name}_lower"], best[f"{name}_upper"] = np.maximum(best[f"{name}_lower"], v/1e6), np.minimum(best[f"{name}_upper"], v*1e6)
+    return best
 
 # %% ../nbs/12_plotter.ipynb #da6891b0
 def _minima(analysis):
@@ -121,13 +130,6 @@ def _against_compute(analysis, ax, C, title, y, legend, log=True):
     _log(ax.xaxis, False)
     if log: _log(ax.yaxis)
     _finish(ax, analysis, title, "compute C (FLOPs)", y, legend)
-
-def _drawn(best):
-    "The optimum with its ends no further than a factor of a million away: what is open has no end to draw"
-    for name in ("optimal_params", "optimal_tokens", "expected_loss", "tokens_per_param"):
-        v = best[name] = np.where((best[name] > 1e-30) & (best[name] < LARGEST), best[name], np.nan)
-        best[f"{name}_lower"], best[f"{name}_upper"] = np.maximum(best[f"{name}_lower"], v/1e6), np.minimum(best[f"{name}_upper"], v*1e6)
-    return best
 
 def _band(ax, best, name, color, label):
     ax.plot(best["target_compute"], best[name], color=color, lw=1.6, label=label)
@@ -221,7 +223,8 @@ class ScalingVisualizer:
         "Every plot, and a PNG file of each if `path` is given"
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-        path, dpi = check_path(path, "path", optional=True, error=FitError), check_number(dpi, "dpi", least=10, most=1200, error=FitError)
+        path = check_path(path, "path", optional=True, error=FitError)
+        dpi = check_number(dpi, "dpi", least=10, most=1200, error=FitError)
         figures, draw = [], dict(isoflops=plot_isoflops, scaling_laws=plot_scaling_laws, tokens_per_param=plot_tokens_per_param, loss=plot_loss, residuals=plot_residuals)
         for name, plot in draw.items():
             if self.analysis.law is None and name != "isoflops": continue

@@ -8,7 +8,8 @@ __all__ = ['batch_tokens_rule', 'lr_rule', 'PowerRate', 'Recipe']
 # %% ../nbs/07_recipe.ipynb #2db1d27e
 import math
 from dataclasses import asdict, dataclass, fields
-from .errors import LARGEST, SMALLEST, ContractError, check_bool, check_choice, check_kind, check_number, check_numbers, plain, refuse, shown
+from .errors import (LARGEST, SMALLEST, ContractError, check_bool, check_choice, check_kind,
+                     check_number, check_numbers, as_number, refuse, shown)
 
 # %% ../nbs/07_recipe.ipynb #a85375f6
 def _count(value, what): return check_number(value, what, least=SMALLEST, most=LARGEST,
@@ -27,7 +28,8 @@ def lr_rule(
     param_groups:bool=False, # does the model scale its own rates by width (u-muP)?
 )->float: # peak learning rate
     "Porian et al. (2406.19146) section 4.4, .0047(N/108M)^(-1/3), stopped at .005; for u-muP models .02·sqrt(batch tokens/2048), at most .02."
-    num_params, batch_tokens = _count(num_params, "num_params"), _count(batch_tokens, "batch_tokens")
+    num_params = _count(num_params, "num_params")
+    batch_tokens = _count(batch_tokens, "batch_tokens")
     if check_bool(param_groups, "param_groups"): return .02*min(1., math.sqrt(batch_tokens/2048))
     return min(.005, .0047*(num_params/108e6)**(-1/3))
 
@@ -157,7 +159,8 @@ class Recipe:
         check_kind(d, "recipe", dict, "a dict, as of Recipe.to_dict")
         if unknown := [k for k in d if k not in {f.name for f in fields(cls)}]:
             raise ContractError("recipe",
-                                f"the settings of a Recipe: {', '.join(f.name for f in fields(cls))}", shown(unknown[0]), "leave it out; it may be from another version")
+                                f"the settings of a Recipe: "
+                                f"{', '.join(f.name for f in fields(cls))}", shown(unknown[0]), "leave it out; it may be from another version")
         for k, v in d.items():
             if isinstance(v, dict) and {*v} != {"rate", "exponent"}:
                 refuse(f"recipe[{k!r}]", "a number, or a dict of rate and exponent", v)
@@ -166,7 +169,7 @@ class Recipe:
 
 def _rule(recipe, what):
     "(what, its value): None for the rule, a function, or a number in its range"
-    v, number = getattr(recipe, what), plain(getattr(recipe, what))
+    v, number = getattr(recipe, what), as_number(getattr(recipe, what))
     if v is None or callable(v) or what == "lr" and isinstance(v, str) and v == "calibrate":
         return what, v
     least = 0 if what == "warmup_tokens" else SMALLEST**2
@@ -185,7 +188,8 @@ def _value(rule, num_params, num_tokens, what):
     try: v = rule(num_params, num_tokens)
     except Exception as e: # the user's own function
         raise ContractError(f"Recipe({what}=)", "a function of (N, D) that gives a number",
-                            f"{type(e).__name__}: {e}", f"try it: {what}({num_params:.3g}, {num_tokens:.3g})") from e
+                            f"{type(e).__name__}: {e}", f"try it: {what}({num_params:.3g}, "
+                                                        f"{num_tokens:.3g})") from e
     return check_number(v, f"Recipe({what}=) at N = {num_params:.3g}, D = {num_tokens:.3g}",
                         least=0 if what == "warmup_tokens" else SMALLEST**2, most=LARGEST,
                         fix="make the function give a positive number")

@@ -7,7 +7,8 @@ __all__ = ['COUPLED_REPEATS', 'fit_repeats']
 
 # %% ../nbs/03g_repeats.ipynb #8c65fea9
 import numpy as np
-from .laws import COUPLED, LAWS, REPEATS, Law, _best_N_for, _cols, _coupled, _coupled_starts, _saturate, _stack
+from .laws import (COUPLED, LAWS, REPEATS, Law, _best_N_for, _cols, _coupled, _coupled_starts,
+                   _saturate, _stack)
 from .errors import FitError, FitWarning, refuse
 from .lawfit import LawFit, _array
 from .coupled import _mode, _spread

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.basics import patch
 from .analyzer import ScalingAnalysis, ScalingLawAnalyzer
-from .errors import LARGEST, ContractError, check_bool, check_kind, check_number, check_numbers, check_path
+from .errors import (LARGEST, ContractError, check_bool, check_kind, check_number, check_numbers,
+                     check_path)
 from .diagnostics import human, flop
 from .experiments import SweepPlan
 from .run import Run
@@ -33,7 +34,8 @@ class Result:
         "Analyse the runs of a plan. Raises `FitError` when none is completed."
         check_kind(plan, "plan", SweepPlan, "a SweepPlan",
                    fix="pass what plan_sweep gives, or use Result.from_runs(runs)")
-        runs, output_dir = list(check_kind(runs, "runs", (list, tuple), "a list of runs")), check_path(output_dir, "output_dir", optional=True)
+        runs = list(check_kind(runs, "runs", (list, tuple), "a list of runs"))
+        output_dir = check_path(output_dir, "output_dir", optional=True)
         k = 6. if plan.flops_method == "exact" else plan.flops_method
         return cls(ScalingLawAnalyzer(runs, flops_factor=k).analyze(), plan, runs, output_dir, task,
                    settings)
@@ -204,7 +206,8 @@ def verify(self:Result,
     from flops_fit.sweep import TrainingRunner
     simulated = self.simulated
     compute_budget = check_number(compute_budget, "compute_budget", above=0, most=LARGEST,
-                                  fix="pass FLOPs, for example five times the sweep's largest budget")
+                                  fix="pass FLOPs, for example five times the sweep's largest "
+                                      "budget")
     neighbours = check_number(neighbours, "neighbours", above=1, most=1e3, optional=True,
                               fix="use 1.5")
     if not compute_budget > self.max_compute*1.01:

@@ -55,7 +55,7 @@ class Run(Experiment):
     def from_dict(cls, d):
         "From plain data; raises `ContractError` where it is not a run's."
         try: return msgspec.convert(d, cls)
-        except msgspec.ValidationError as err:
+        except (msgspec.ValidationError, TypeError, AttributeError) as err:
             raise ContractError("run", "the fields of a Run", str(err),
                                 "the file is foreign or damaged: set it aside") from err
 

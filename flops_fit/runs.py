@@ -61,10 +61,13 @@ def _assign(df, columns):
     columns = dict(check_kind(columns, "columns", dict, "a dict of our name -> the table's",
                               optional=True, error=FitError) or {})
     if unknown := set(columns) - set(ALIASES):
-        raise FitError(f"columns: expected keys among {[*ALIASES]}, got {sorted(map(shown, unknown))}. Write columns={{\"loss\": \"name in your table\"}}.")
+        raise FitError(f"columns: expected keys among {[*ALIASES]}, got "
+                       f"{sorted(map(shown, unknown))}. Write columns={{\"loss\": \"name in your "
+                       f"table\"}}.")
     names = [*df.columns]
     if missing := [c for c in columns.values() if not any(type(c) is type(n) and c == n for n in names)]:
-        raise FitError(f"columns: {shown(missing[0])} is not in the table, which has {[*map(shown, names)]}. Check the spelling.")
+        raise FitError(f"columns: {shown(missing[0])} is not in the table, which has "
+                       f"{[*map(shown, names)]}. Check the spelling.")
     have = {}
     for c in names: have.setdefault(_plain_name(c), c)
     taken = set(columns.values())
@@ -72,19 +75,23 @@ def _assign(df, columns):
         found = next((have[n] for n in aliases if n in have and have[n] not in taken), None)
         if ours not in columns and found is not None: columns[ours] = found; taken.add(found)
     if twice := [c for c in columns.values() if names.count(c) > 1]:
-        raise FitError(f"runs: expected one column of each name, got {names.count(twice[0])} called {twice[0]!r}. Rename or drop the others.")
+        raise FitError(f"runs: expected one column of each name, got {names.count(twice[0])} "
+                       f"called {twice[0]!r}. Rename or drop the others.")
     return columns
 
 def _numbers(v, ours, theirs):
     "A column as floats; what is empty becomes NaN"
     if pd.api.types.is_bool_dtype(v):
-        raise FitError(f"{theirs!r} ({ours}): expected numbers, got true and false. Name another column.")
+        raise FitError(f"{theirs!r} ({ours}): expected numbers, got true and false. Name another "
+                       f"column.")
     if pd.api.types.is_complex_dtype(v) or pd.api.types.is_datetime64_any_dtype(v):
-        raise FitError(f"{theirs!r} ({ours}): expected numbers, got {v.dtype}. Name another column, or convert it.")
+        raise FitError(f"{theirs!r} ({ours}): expected numbers, got {v.dtype}. Name another "
+                       f"column, or convert it.")
     simple = v if v.dtype != object else v.map(lambda x: x if x is None or isinstance(x, (str, int, float, np.number)) and not isinstance(x, bool) else np.nan if x is pd.NA else shown(x))
     try: out = pd.to_numeric(simple, errors="coerce").astype(float)
     except (TypeError, ValueError, OverflowError) as e:
-        raise FitError(f"{theirs!r} ({ours}): expected numbers, got {e}. Convert the column first.") from None
+        raise FitError(f"{theirs!r} ({ours}): expected numbers, got {e}. Convert the column "
+                       f"first.") from None
     odd = v[out.isna() & v.notna() & ~v.astype(str).str.strip().str.lower().isin(["", "nan", "none", "null"])]
     if len(odd): raise FitError(f"{theirs!r} ({ours}): expected numbers, got {odd.iloc[0]!r} in row {odd.index[0]} ({len(odd)} such rows). Convert the column first.")
     return out
@@ -140,7 +147,9 @@ def _check(df, of):
         least, most = (1e-30, 1e30) if c == "loss" else (SMALLEST, LARGEST) # the others are counts
         bad = done[~(np.isfinite(done[c]) & (done[c] >= least) & (done[c] <= most))]
         if len(bad):
-            raise FitError(f"{of.get(c, c)!r} ({c}): expected positive numbers from {least:.0g} to {most:.0e}, got {bad[c].iloc[0]:g} in row {bad.index[0]} ({len(bad)} such rows among completed runs). Repair or drop them.")
+            raise FitError(f"{of.get(c, c)!r} ({c}): expected positive numbers from {least:.0g} "
+                           f"to {most:.0e}, got {bad[c].iloc[0]:g} in row {bad.index[0]} "
+                           f"({len(bad)} such rows among completed runs). Repair or drop them.")
 
 # %% ../nbs/05b_runs.ipynb #4c3c8f13
 def isoflop_budgets(
@@ -151,7 +160,7 @@ def isoflop_budgets(
     "Budgets around which the compute of the runs piles up"
     N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, error=FitError)
     c = np.log(check_numbers(C, "C", least=SMALLEST, most=LARGEST, n=len(N), error=FitError))
-    width = check_number(width, "width", above=0, most=100, error=FitError)
+    width = check_number(width, "width", least=1e-6, most=100, error=FitError)
     out, left = np.full(len(c), np.nan), np.ones(len(c), bool)
     grid = np.unique(np.r_[c, (c[:, None] + np.linspace(-width, width, 9)).ravel()])
     density = np.exp(-.5*((grid[:, None] - c)/(width/2.5))**2).sum(1)

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from concurrent.futures import BrokenExecutor
 from fastcore.basics import patch
 from .contract import check_task, make_task
-from .errors import ContractError, check_bool, check_kind, check_number
+from .errors import ContractError, check_bool, check_choice, check_kind, check_number
 from .experiments import Experiment, SweepPlan
 from .lease import ClaimLost
 from .progress import SweepProgress
@@ -200,9 +200,7 @@ class TrainingRunner:
     on_step: object = () # functions called where a run is trained, with a `Step`, about a hundred times
 
     def __post_init__(self):
-        if self.mode not in ("local", "mock"):
-            raise ContractError("mode", "'local' (train) or 'mock' (simulate)", repr(self.mode),
-                                "choose one of them")
+        check_choice(self.mode, "mode", ("local", "mock"), fix="'local' trains, 'mock' simulates")
         if self.executor is not None and not callable(getattr(self.executor, "submit", None)):
             raise ContractError("executor", "something with submit(fn, *args), or None",
                                 type(self.executor).__name__,

@@ -12,7 +12,7 @@ import math, os, signal, threading, warnings
 from contextlib import contextmanager, nullcontext
 import msgspec
 from .checkpoint import load_checkpoint, save_checkpoint
-from .errors import ContractError, check_device, check_numbers
+from .errors import ContractError, check_device
 from .evaluate import free_memory, is_out_of_memory
 from .experiments import Count, Natural, stable_hash
 from .feed import Feed

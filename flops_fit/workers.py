@@ -87,7 +87,7 @@ class _Slot:
         context = multiprocessing.get_context("spawn") # safe beside CUDA and threads
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, self.device, self.share))
-        self.process.start()
+        _start_safely(self.process)
         theirs.close()
 
     def end(self, kill=True):
@@ -99,6 +99,18 @@ class _Slot:
         self.process = None
 
 # %% ../nbs/10c_workers.ipynb #a22b3935
+_starting = threading.Lock()
+
+def _start_safely(process):
+    "So that it looks for the standard library in no folder one happens to stand in (Python 3.11)."
+    with _starting:
+        before = os.environ.get("PYTHONSAFEPATH")
+        os.environ["PYTHONSAFEPATH"] = "1"
+        try: process.start()
+        finally:
+            if before is None: del os.environ["PYTHONSAFEPATH"]
+            else: os.environ["PYTHONSAFEPATH"] = before
+
 class DeviceExecutor(Executor):
     "Processes on devices, each started when it is first needed and again when it has died."
     def __init__(self,

@@ -64,7 +64,8 @@ class CIFAR10Dataset(torch.utils.data.Dataset):
         device="cpu", # where the images are kept
     ):
         flag = lambda v, name: check_bool(v, f"CIFAR10Dataset({name}=)")
-        self.root, self.device = str(check_path(root, "CIFAR10Dataset(root=)").expanduser().resolve()), str(check_device(device, optional=False))
+        self.root = str(check_path(root, "CIFAR10Dataset(root=)").expanduser().resolve())
+        self.device = str(check_device(device, optional=False))
         self.train, self.augment = flag(train, "train"), flag(augment, "augment")
         num_images = check_number(num_images, "CIFAR10Dataset(num_images=)", whole=True,
                                   optional=True)

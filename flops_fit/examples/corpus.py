@@ -35,7 +35,8 @@ class PythonCorpus(torch.utils.data.Dataset):
     ):
         check_choice(split, "PythonCorpus(split=)", ("train", "test"))
         seq_len = check_number(seq_len, "PythonCorpus(seq_len=)", least=1, most=2**31, whole=True)
-        root, site_packages = check_path(root, "PythonCorpus(root=)", optional=True), check_bool(site_packages, "PythonCorpus(site_packages=)")
+        root = check_path(root, "PythonCorpus(root=)", optional=True)
+        site_packages = check_bool(site_packages, "PythonCorpus(site_packages=)")
         self.split, self.seq_len, self.tokens_per_sample = split, seq_len, seq_len
         roots = [Path(root or sysconfig.get_path("stdlib"))] + ([Path(sysconfig.get_path("purelib"))] if site_packages else [])
         files = [file for r in roots for file in _sources(r)]

@@ -7,7 +7,7 @@ __all__ = ['token_probs', 'generate']
 
 # %% ../../nbs/examples/generate.ipynb #5d0fc9f0
 import torch
-from ..errors import ContractError, as_floats, check_bool, check_kind, check_number, refuse, shown
+from ..errors import ContractError, as_floats, check_bool, check_number, refuse
 
 # %% ../../nbs/examples/generate.ipynb #e654afd0
 def _sampling(temperature, top_k, top_p):
@@ -74,7 +74,8 @@ def generate(
                             "start with the end-of-text token, for example")
     if not 0 <= min(ids) <= max(ids) < vocab_size:
         raise ContractError("prompt", f"tokens the model knows, 0 to {vocab_size - 1}",
-                            f"tokens from {min(ids)} to {max(ids)}", "use the tokenizer it was trained with")
+                            f"tokens from {min(ids)} to {max(ids)}", "use the tokenizer it was "
+                                                                     "trained with")
     device, rng = next(model.parameters()).device, None if seed is None else torch.Generator().manual_seed(seed)
     was_training, cache, read_from = model.training, None, None
     model.eval()

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
-from ..errors import LARGEST, ContractError, check_bool, check_choice, check_kind, check_number, check_room
+from ..errors import (LARGEST, ContractError, check_bool, check_choice, check_kind, check_number,
+                      check_room)
 
 # %% ../../nbs/examples/gpt.ipynb #4a1575b1
 @dataclass
@@ -55,7 +56,8 @@ class GPTConfig:
         if self.d_ff is None: self.d_ff = _d_ff(self.d_model, self.mlp)
         if self.d_model % (2*self.num_heads):
             raise ContractError("GPTConfig(d_model=)",
-                                f"a width that divides into {self.num_heads} heads of an even size", self.d_model,
+                                f"a width that divides into {self.num_heads} heads of an even "
+                                f"size", self.d_model,
                                 f"use a multiple of {2*self.num_heads}, or leave num_heads out")
 
     @property
@@ -217,15 +219,21 @@ class GPT(nn.Module):
         labels=None, # (batch, seq_len) the next tokens
         cache:list=None, # a list for each block, kept by `generate`
     )->tuple: # logits (batch, seq_len, vocab_size), and the loss, None without labels
+        if input_ids.ndim != 2:
+            raise ContractError("GPT(input_ids)", "tokens in rows, (batch, seq_len)",
+                                f"shape {tuple(input_ids.shape)}", "stack sequences of one length")
         start = cache[0][0].shape[2] if cache and cache[0] else 0
         end = start + input_ids.shape[1]
         if end > self.config.max_seq_len:
-            raise ValueError(f"GPT: {end} tokens do not fit the context of {self.config.max_seq_len}; shorten the sequences or raise max_seq_len")
+            raise ContractError("GPT(input_ids)", f"at most the context of {self.config.max_seq_len} tokens",
+                                end, "shorten the sequences or raise max_seq_len")
         cos, sin = self.rope(end - start, start)
         try: x = self.embed(input_ids)
         except IndexError:
-            raise ValueError(f"GPT: the tokens run from {input_ids.min()} to {input_ids.max()}, but the model knows 0 to {self.config.vocab_size - 1}; "
-                             "set vocab_size to the tokenizer's") from None
+            top = self.config.vocab_size - 1
+            raise ContractError("GPT(input_ids)", "tokens of the model's vocabulary",
+                                f"{input_ids.min()} to {input_ids.max()}; it knows 0 to {top}, as vocab_size says",
+                                "set vocab_size to the tokenizer's") from None
         for i, block in enumerate(self.blocks):
             if self.config.gradient_checkpointing and self.training and torch.is_grad_enabled():
                 x = checkpoint(block, x, cos, sin, use_reentrant=False)
@@ -237,7 +245,8 @@ class GPT(nn.Module):
     def num_params(self,
         non_embedding:bool=False, # leave out the embedding and output matrices?
     )->int: # number of parameters, a tied embedding counted once
-        n, non_embedding = sum(p.numel() for p in self.parameters()), check_bool(non_embedding, "non_embedding")
+        n = sum(p.numel() for p in self.parameters())
+        non_embedding = check_bool(non_embedding, "non_embedding")
         return n - non_embedding*self.embed.weight.numel()*(1 if self.head is None else 2)
 
     def param_groups(self,
@@ -246,7 +255,8 @@ class GPT(nn.Module):
     )->list: # parameter groups for a torch optimizer
         """u-mup: hidden matrices learn at lr·base_width/d_model and their decay per step is the same at every width; embeddings, whose weights are
         the largest and each seldom used, learn at 8·lr·sqrt(base_width/d_model). Decay is for matrices, under u-mup hidden ones alone."""
-        lr, weight_decay = check_number(lr, "lr", above=0, most=1e6), check_number(weight_decay, "weight_decay", least=0, most=1e6)
+        lr = check_number(lr, "lr", above=0, most=1e6)
+        weight_decay = check_number(weight_decay, "weight_decay", least=0, most=1e6)
         cfg, mup = self.config, self.config.parametrization == "u-mup"
         kinds = dict(hidden=[], table=[], gain=[])
         for name, p in self.named_parameters(): kinds["gain" if p.ndim < 2 else "hidden" if name.startswith("blocks") else "table"].append(p)
@@ -302,8 +312,12 @@ def create_model_for_scaling(
         if abs(estimate_params_from_config(cfg)/target_params - 1) <= .05 and shape < score: best, score = cfg, shape
     if best is None:
         raise ContractError("create_model_for_scaling",
-                            f"a number of parameters that a shape with vocab_size={vocab_size} comes within 5% of",
-                            f"{target_params:,.0f}; the smallest has {estimate_params_from_config(make(8, 1)):,}", "take a larger target or a smaller vocab_size")
+                            f"a number of parameters that a shape with vocab_size={vocab_size} "
+                            f"comes within 5% of",
+                            f"{target_params:,.0f}; the smallest has "
+                            f"{estimate_params_from_config(make(8, 1)):,}", "take a larger target "
+                                                                            "or a smaller "
+                                                                            "vocab_size")
     return GPT(best)
 
 # %% ../../nbs/examples/gpt.ipynb #26e078cb

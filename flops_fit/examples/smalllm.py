@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from ..dataset import wrap_dataset
-from ..errors import ContractError, check_callable, check_choice, check_device, check_kind, check_number, check_path, check_text, refuse
+from ..errors import (ContractError, check_callable, check_device, check_kind, check_number,
+                      check_path, check_text, refuse)
 from .gpt import GPT, GPTConfig, gpt_loss_fn
 from .tinystories import _tokenizer_files, load_tokenizer
 from ..files import parse, read_regular
@@ -120,11 +121,16 @@ def train_lm(
     """Train one model, going on where an earlier call with the same settings was interrupted. Raises `ContractError` where the folder holds another run,
     `flops_fit.trainer.Diverged` where the loss is no longer finite (`best` and `last` stay as they were)."""
     import torch
-    folder, recipe = check_path(folder, "folder"), check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe(schedule="cosine")
+    folder = check_path(folder, "folder")
+    recipe = check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe(schedule="cosine")
     check_kind(config, "config", GPTConfig, "a GPTConfig")
     whole = lambda v, name, **kw: check_number(v, name, least=1, most=2**40, whole=True, **kw)
-    batch_size, evals, micro_batch, patience = whole(batch_size, "batch_size"), whole(evals, "evals"), whole(micro_batch, "micro_batch", optional=True), whole(patience, "patience", optional=True)
-    num_tokens, seed = check_number(num_tokens, "num_tokens", above=0, most=1e18), check_number(seed, "seed", least=0, whole=True)
+    batch_size = whole(batch_size, "batch_size")
+    evals = whole(evals, "evals")
+    micro_batch = whole(micro_batch, "micro_batch", optional=True)
+    patience = whole(patience, "patience", optional=True)
+    num_tokens = check_number(num_tokens, "num_tokens", above=0, most=1e18)
+    seed = check_number(seed, "seed", least=0, whole=True)
     check_callable(report, "report", "a function of a row of the history", optional=True)
     device = pick_device(check_device(device))
     task = SimpleNamespace(build=lambda size: GPT(config), train=wrap_dataset(train), held_out=wrap_dataset(valid), loss_fn=gpt_loss_fn)
@@ -177,4 +183,8 @@ def load_lm(
     model = GPT(GPTConfig(**about["config"])).to(device)
     _take_up(folder/which, model)
     name = about["tokenizer"]
-    return model.eval(), name and load_tokenizer(folder/name if (folder/name).exists() else name)
+    if not name: return model.eval(), None
+    inside = (folder/name).resolve().is_relative_to(folder.resolve())
+    if not inside or Path(name).is_absolute():
+        raise ContractError(f"{folder/'config.json'}: tokenizer", "a name, or a file in that folder", repr(name)[:80], "train_lm copies it there: train again, or repair the name")
+    return model.eval(), load_tokenizer(folder/name if (folder/name).exists() else name)

@@ -10,7 +10,8 @@ import hashlib, json, os, time, uuid
 from pathlib import Path
 import numpy as np
 import torch
-from ..errors import ContractError, check_callable, check_choice, check_kind, check_number, check_path, check_text, refuse
+from ..errors import (ContractError, check_callable, check_choice, check_kind, check_number,
+                      check_path, check_text, refuse)
 
 # %% ../../nbs/examples/tinystories.ipynb #dbb55fbd
 class Tokenizer:
@@ -24,7 +25,8 @@ class Tokenizer:
     ):
         for f, what in ((encode_batch, "encode_batch"), (decode, "decode")):
             check_callable(f, f"Tokenizer({what}=)")
-        vocab_size, end = check_number(vocab_size, "Tokenizer(vocab_size=)", least=1, whole=True), check_number(end, "Tokenizer(end=)", least=0, whole=True)
+        vocab_size = check_number(vocab_size, "Tokenizer(vocab_size=)", least=1, whole=True)
+        end = check_number(end, "Tokenizer(end=)", least=0, whole=True)
         check_text(version, "Tokenizer(version=)")
         self.encode_batch, self.decode, self.vocab_size, self.end, self.version = encode_batch, decode, vocab_size, end, version
     def encode(self, text): return list(self.encode_batch([check_kind(text, "text", str, "a text")])[0])
@@ -58,7 +60,9 @@ def _tokenizer_version(name): # known without loading it
 def _from_hub(tk, name):
     try: return tk.Tokenizer.from_pretrained(name)
     except Exception as e: # whatever the hub's client makes of a bad name or a cut wire
-        raise FileNotFoundError(f"load_tokenizer: {name!r} is no file here, and the hub gives no tokenizer of that name ({type(e).__name__}: {' '.join(str(e).split())[:200]}). "
+        raise FileNotFoundError(f"load_tokenizer: {name!r} is no file here, and the hub gives no "
+                                f"tokenizer of that name ({type(e).__name__}: "
+                                f"{' '.join(str(e).split())[:200]}). "
                                 "Check the spelling and the connection, or pass 'bytes'") from e
 
 def load_tokenizer(
@@ -111,9 +115,13 @@ class TinyStoriesDataset(torch.utils.data.Dataset):
         check_choice(split, "TinyStoriesDataset(split=)", ("train", "validation"))
         seq_len = check_number(seq_len, "TinyStoriesDataset(seq_len=)", least=1, most=2**31,
                                whole=True)
-        tokenizer_name, cache_dir = check_path(tokenizer_name, "TinyStoriesDataset(tokenizer_name=)") and str(tokenizer_name), check_path(cache_dir, "TinyStoriesDataset(cache_dir=)")
+        tokenizer_name = check_path(tokenizer_name, "TinyStoriesDataset(tokenizer_name=)") and str(tokenizer_name)
+        cache_dir = check_path(cache_dir, "TinyStoriesDataset(cache_dir=)")
         path = check_path(path, "TinyStoriesDataset(path=)", optional=True)
-        self.split, self.seq_len, self.tokens_per_sample, self.tokenizer_name = split, seq_len, seq_len, tokenizer_name
+        self.split = split
+        self.seq_len = seq_len
+        self.tokens_per_sample = seq_len
+        self.tokenizer_name = tokenizer_name
         self.cache_dir, self.path = cache_dir.expanduser(), path and path.expanduser()
         self._tokenizer = self._rows = self._about = None
 

@@ -75,8 +75,13 @@ class VisionTransformer(nn.Module):
         super().__init__()
         def whole(name, n, most=2**20): return check_number(n, f"VisionTransformer({name}=)",
                                                             least=1, most=most, whole=True, optional=name in ("num_heads", "d_ff"))
-        d_model, patch_size, num_classes, base_width = whole("d_model", d_model), whole("patch_size", patch_size), whole("num_classes", num_classes), whole("base_width", base_width)
-        num_layers, image_size, channels = whole("num_layers", num_layers, 10_000), whole("image_size", image_size, 2**14), whole("channels", channels, 2**14)
+        d_model = whole("d_model", d_model)
+        patch_size = whole("patch_size", patch_size)
+        num_classes = whole("num_classes", num_classes)
+        base_width = whole("base_width", base_width)
+        num_layers = whole("num_layers", num_layers, 10_000)
+        image_size = whole("image_size", image_size, 2**14)
+        channels = whole("channels", channels, 2**14)
         num_heads, d_ff = whole("num_heads", num_heads), whole("d_ff", d_ff)
         dropout = check_number(dropout, "VisionTransformer(dropout=)", least=0, below=1)
         check_choice(pool, "VisionTransformer(pool=)", ("mean", "token"))
@@ -87,7 +92,8 @@ class VisionTransformer(nn.Module):
                                 f"a width that divides into {num_heads} heads", d_model, f"use a multiple of {num_heads}, or leave num_heads out")
         if image_size % patch_size:
             raise ContractError("VisionTransformer(patch_size=)",
-                                f"a divisor of the image's {image_size} pixels", f"patches of {patch_size}", "choose another patch_size")
+                                f"a divisor of the image's {image_size} pixels", f"patches of "
+                                                                                 f"{patch_size}", "choose another patch_size")
         patches = (image_size//patch_size)**2
         check_room(num_layers*d_model*(4*d_model + 2*(d_ff or 4*d_model)) + d_model*(patches + channels*patch_size**2 + num_classes), "VisionTransformer")
         d, mup = int(d_model), parametrization == "u-mup"
@@ -114,7 +120,8 @@ class VisionTransformer(nn.Module):
         images, # (batch, channels, image_size, image_size)
     ): # logits (batch, num_classes)
         if images.shape[1:] != (self.channels, self.image_size, self.image_size):
-            raise ValueError(f"VisionTransformer: expected images of shape {(self.channels, self.image_size, self.image_size)}, got {tuple(images.shape[1:])}; set image_size and channels to the data's")
+            raise ContractError("VisionTransformer(images)", f"shape {(self.channels, self.image_size, self.image_size)}",
+                                f"{tuple(images.shape[1:])}", "set image_size and channels to the data's")
         x = self.patch(patchify(images, self.patch_size)) + self.pos
         if self.token is not None: x = torch.cat([self.token.expand(len(x), 1, -1), x], 1)
         for block in self.blocks: x = block(x)
@@ -129,7 +136,8 @@ class VisionTransformer(nn.Module):
         weight_decay:float=0., # as AdamW takes it
     )->list: # parameter groups for a torch optimizer
         "u-mup: matrices that read the width (hidden ones and the head) learn at lr·base_width/d_model; patches and positions, which write it, at lr·sqrt(base_width/d_model). Decay is for matrices."
-        lr, weight_decay = check_number(lr, "lr", above=0, most=1e6), check_number(weight_decay, "weight_decay", least=0, most=1e6)
+        lr = check_number(lr, "lr", above=0, most=1e6)
+        weight_decay = check_number(weight_decay, "weight_decay", least=0, most=1e6)
         kinds = dict(hidden=[], first=[], rest=[])
         for name, p in self.named_parameters():
             kinds["rest" if p.ndim < 2 else "first" if name in ("patch.weight", "pos", "token") else "hidden"].append(p)
