@@ -443,7 +443,7 @@ def _others():
     good("sweep.TrainingRunner", sweep.TrainingRunner, lambda: dict(mode="local", output_dir="out", executor=None, device=None, progress=False), weight=1, blank=(".",)) # it keeps what it was given
     good("sweep.TrainingRunner.run_sweep", lambda plan, task=None: sweep.TrainingRunner("mock", tempfile.mkdtemp(), progress=False).run_sweep(plan, task), lambda: dict(plan=plan()), weight=.15)
     good("trunk.pick_device", trunk.pick_device, lambda: dict(device="cpu"), weight=.5)
-    good("files.write_atomic", files.write_atomic, lambda: dict(path="f/text", content="abc"), weight=.3)
+    good("files.write_atomic", files.write_atomic, lambda: dict(path="f/text", content="abc"), weight=.3, keep=("stage",)) # a holder of a claim gives it
     good("explorer.rank_colors", x.rank_colors, lambda: dict(values=[1., 2., 3.]))
     good("explorer.panels", x.panels, lambda: dict(n=2, height=3.5, widths=None), weight=.1)
     seen = lru_cache(None)(lambda: xf.ResultExplorer(analysis()))
