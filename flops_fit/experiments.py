@@ -10,7 +10,6 @@ __all__ = ['Count', 'Positive', 'Natural', 'DEVICES', 'Experiment', 'stable_hash
 import hashlib, json, math
 from dataclasses import asdict, dataclass, field
 from html import escape
-from pathlib import Path
 from typing import Annotated, Literal
 import msgspec
 from fastcore.basics import patch

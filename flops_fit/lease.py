@@ -192,7 +192,7 @@ def take(
         again((new/name/"owner.json").write_bytes, msgspec.json.encode(_myself()))
         again(os.rename, new, number)
     except FileNotFoundError: return None # the folder was done with, or cleared, while we looked
-    except OSError as err:
+    except OSError:
         if number.exists() and _listed(number): return None # somebody was faster
         raise
     finally: _clear(new)

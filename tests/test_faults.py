@@ -9,7 +9,8 @@ from flops_fit.feed import Feed
 from flops_fit.planner import plan_sweep
 from flops_fit.result import Result
 from flops_fit.store import RunStore
-from flops_fit.sweep import Stop, TrainingRunner, device_executor
+from flops_fit.orders import Stop
+from flops_fit.sweep import TrainingRunner, device_executor
 from flops_fit.trainer import train_trunk
 from models import Net, RECIPE, outcome, xor_data, xor_task
 

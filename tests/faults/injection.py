@@ -11,9 +11,9 @@ import signal
 import threading
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
-KINDS = ("open", "write", "fsync", "rename", "link", "unlink", "mkdir", "rmdir", "utime", "save_file")
+KINDS = ("open", "write", "fsync", "rename", "link", "unlink", "mkdir", "rmdir", "utime",
+         "save_file")
 FAULTS = ("EIO", "ENOSPC", "EINTR", "short", "full", "kill")
 
 # As they are before anything is put in their place.

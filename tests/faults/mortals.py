@@ -1,4 +1,4 @@
-"Models that end their process, or hang, while they train at one width; and listeners that take time."
+"Models that end their process, or hang, while they train at one width; a listener that takes time."
 import multiprocessing
 import os
 import select

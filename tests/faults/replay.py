@@ -10,6 +10,7 @@ The disk that is modelled promises what POSIX and journaling file systems do, an
   While only the new name's folder was synced, the file may be found under both.
 """
 import os
+import time
 from dataclasses import dataclass
 
 from faults.injection import Tap, real_open
@@ -208,7 +209,9 @@ class Cut:
         latest = file.versions[self.latest.get(file, 0)]
         if fate == "kept":
             return latest
-        return latest[:len(latest)//2] if fate == "torn" else file.versions[self.synced.get(file, 0)]
+        if fate == "torn":
+            return latest[:len(latest)//2]
+        return file.versions[self.synced.get(file, 0)]
 
 
 LONG_AGO = 3600 # seconds: a machine that lost its power has been away for a while
@@ -216,8 +219,6 @@ LONG_AGO = 3600 # seconds: a machine that lost its power has been away for a whi
 
 def build(tree, folder):
     "Make a folder as a tree says."
-    import time
-
     folder.mkdir()
     when = time.time() - LONG_AGO
     for path, content in tree.items():

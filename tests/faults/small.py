@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import resource
 import signal
+import tempfile
+import time
 import warnings
 from collections import Counter
 from functools import lru_cache
@@ -44,8 +46,6 @@ def train(path, plan=None, listeners=(), task=None, **settings):
 @lru_cache
 def undisturbed():
     "What comes of the plan when nothing goes wrong: {experiment_id: (status, loss)}."
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         runs = train(Path(folder)/"s")
 
@@ -57,7 +57,8 @@ def stops():
     "Where the life's two stops fall: (experiment_id, step) in a cooldown, then in a trunk."
     first, second = make_plan().trunks.values()
     cooling, trunk = first[1], second[-1]
-    return ((cooling.experiment_id, cooling.num_steps - 2), (trunk.experiment_id, trunk.num_steps//2))
+    middle = trunk.num_steps//2
+    return (cooling.experiment_id, cooling.num_steps - 2), (trunk.experiment_id, middle)
 
 
 def live(path, listeners=(), **settings):
@@ -239,8 +240,6 @@ def limits(seconds=20, gigabytes=2):
 @contextlib.contextmanager
 def hurry(longest=.02):
     "Nobody sleeps long: sweeps that wait for each other, or for a pool, look again at once."
-    import time
-
     real, wait = time.sleep, TrainingRunner._wait
     time.sleep = lambda seconds: real(min(seconds, longest))
     TrainingRunner._wait = lambda runner, stop: real(longest)
@@ -294,8 +293,6 @@ class Held:
         self.at, self.file = (run, step), file
 
     def __call__(self, step):
-        import time
-
         if (step.experiment.experiment_id, step.step) == self.at:
             while not os.path.exists(self.file):
                 time.sleep(.02)

@@ -1,4 +1,4 @@
-"A trunk has one holder at a time, whatever becomes of the holder, and an unreadable claim holds none."
+"A trunk has one holder at a time, whatever becomes of it; an unreadable claim holds nobody up."
 import errno
 import json
 import os
@@ -140,7 +140,8 @@ assert outcome(runs) == undisturbed()
 def test_another_pid_namespace_with_this_hostname_is_another_machine(who, tmp_path):
     "Its process ids mean nothing here: who is alive there looks dead from here, and the reverse."
     apart = ["unshare", "--pid", "--fork", "--kill-child"]
-    if not shutil.which("unshare") or subprocess.run([*apart, "true"], capture_output=True).returncode:
+    can = shutil.which("unshare") and subprocess.run([*apart, "true"], capture_output=True)
+    if not can or can.returncode:
         pytest.skip("no PID namespace can be made here")
 
     path, log, go = tmp_path/"s", Log(tmp_path/"log", tmp_path/"s"), tmp_path/"go"
@@ -149,7 +150,8 @@ def test_another_pid_namespace_with_this_hostname_is_another_machine(who, tmp_pa
     code = ELSEWHERE if who == "claims" else ELSEWHERE.replace(
         "Log(sys.argv[2], sys.argv[1])]", "Log(sys.argv[2], sys.argv[1]), "
         f"Held({run!r}, {step}, {str(go)!r})]")
-    other = lambda: subprocess.Popen([*apart, sys.executable, "-c", code, path, log.file, paths])
+    command = [*apart, sys.executable, "-c", code, path, log.file, paths]
+    other = lambda: subprocess.Popen(command)
     ours = lambda: start(sweep_held, path, log, run, step, str(go))
     here = lambda: start(sweep_held, path, log, None, 0, str(go))
     owner = ours() if who == "claims" else other()
@@ -224,6 +226,22 @@ def test_a_claim_of_a_machine_with_another_boot_is_void(tmp_path):
     assert changed, "no claim names the boot it was made in"
     for folder in (p for p in (path/"locks").rglob("*") if p.is_dir()):
         os.utime(folder, (time.time() - 2*STALE,)*2)
+
+    with quick(), hurry(), limits(60):
+        check(path, tmp_path/"again")
+
+
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600])
+def test_another_machines_claim_turns_stale_whatever_its_clock_says(ahead, tmp_path):
+    path = tmp_path/"s"
+    owner = start(holder, path, Log(tmp_path/"log", path), tmp_path/"told", kill_myself, middle())
+    assert end(owner) == -signal.SIGKILL
+    when = (time.time() + ahead,)*2
+    for file in (p for p in (path/"locks").rglob("*") if p.is_file()):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "host": "another-machine"}))
+        os.utime(file, when)
+    for folder in (p for p in (path/"locks").rglob("*") if p.is_dir()):
+        os.utime(folder, when)
 
     with quick(), hurry(), limits(60):
         check(path, tmp_path/"again")

@@ -1,4 +1,4 @@
-"""Every kind of file, damaged in every way: the sweep ends as if nothing had been, or names the file.
+"""Every kind of file, damaged in every way: the sweep ends as if nothing were, or names the file.
 
 CI takes one damage in STRIDE for each kind of file, each kind beginning with another.
 """

@@ -46,7 +46,8 @@ def test_what_cannot_be_written_beside_the_runs_costs_no_run(words, tmp_path):
     path = tmp_path/"s"
     with NoRoom(path, *words) as disk, warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        runs = runner(path, Log(tmp_path/"log", path), weights=True).run_sweep(make_plan(), xor_task())
+        sweep = runner(path, Log(tmp_path/"log", path), weights=True)
+        runs = sweep.run_sweep(make_plan(), xor_task())
 
     assert disk.refused
     assert outcome(runs) == undisturbed() == outcome(RunStore(path).runs().values())
@@ -72,5 +73,6 @@ def test_a_disk_that_is_full_from_the_second_run_on_loses_nothing(tmp_path):
     before = log.count("ended")
     runs = sweep.run_sweep(make_plan(), xor_task()) # there is room again
     assert outcome(runs) == undisturbed() == outcome(RunStore(path).runs().values())
-    assert all(log.count("ended")[k] == before[k] for k in done), "what was in memory was trained again"
+    after = log.count("ended")
+    assert all(after[k] == before[k] for k in done), "what was in memory was trained again"
     assert [r["status"] for r in json.loads((path/"results.json").read_text())] == ["completed"]*6

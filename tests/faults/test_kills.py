@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import time
-from dataclasses import replace
 
 import pytest
 
