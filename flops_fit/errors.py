@@ -117,6 +117,8 @@ def as_floats(
     import numpy as np
     if isinstance(value, (str, bytes, dict, set, frozenset)) or not hasattr(value, "__len__"):
         return None # of one number as well
+    if isinstance(value, (list, tuple)) and any(isinstance(v, (bool, np.bool_)) for v in value):
+        return None # NumPy would make numbers of truths
     try:
         if np.ma.isMaskedArray(value): value = value.astype(float).filled(np.nan)
         a = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)

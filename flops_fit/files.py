@@ -12,7 +12,7 @@ import errno, hashlib, json, os, re, stat, time, uuid, warnings
 from pathlib import Path
 from typing import Annotated
 import msgspec
-from .errors import ContractError, check_callable, check_kind, check_path
+from .errors import ContractError, check_bool, check_callable, check_kind, check_path
 
 # %% ../nbs/07b_files.ipynb #bdac3ae8
 def again(
@@ -91,6 +91,7 @@ def write_atomic(
     path = check_path(path, "path")
     check_kind(content, "content", (str, bytes), "text or bytes")
     check_callable(stage, "stage", "a function path -> path")
+    replace = check_bool(replace, "replace")
     make_folder(path.parent)
     data, tmp = content.encode() if isinstance(content, str) else content, stage(path)
 
