@@ -55,7 +55,7 @@ def save_checkpoint(
     stage=beside, # path -> where it is made first
     **info, # anything JSON can hold: what it is of, step, curve and so on
 ):
-    "Write a checkpoint. A crash or a power cut leaves the old one or the new one. Raises `OSError`."
+    "Write a checkpoint: after a power cut there is the old one or the new. Raises `OSError`."
     from safetensors import SafetensorError
     from safetensors.torch import save_file
     path = _file(path)
@@ -68,7 +68,7 @@ def save_checkpoint(
     tmp = stage(path)
     try:
         try: save_file(tensors, tmp, about)
-        except SafetensorError as err: raise OSError(f"{path}: {err}") from err # such as a full disk
+        except SafetensorError as err: raise OSError(f"{path}: {err}") from err # a full disk, say
         put(tmp, path)
     finally: discard(tmp)
 
@@ -91,7 +91,8 @@ def _read(path):
 
     try: about = msgspec.convert(about, _About)
     except msgspec.ValidationError as err:
-        raise Unreadable(f"it does not say what it is ({err}): perhaps an earlier version's") from err
+        why = f"it does not say what it is ({err}): perhaps an earlier version's"
+        raise Unreadable(why) from err
     if int(about.format) > FORMAT: refuse_newer(path, about.format)
     if int(about.format) < FORMAT or _digest(tensors, about.info) != about.sha256:
         raise Unreadable("its checksum does not fit what it holds")
@@ -124,15 +125,16 @@ def load_checkpoint(
     of:dict=None, # what it has to be of: parts of what was saved with it
     kind=dict, # schema of what was saved with it: any type `msgspec` knows
 )->tuple: # (info, rng); (None, None) when there is none that can be used
-    """Read a checkpoint back. An unreadable one is set aside with a warning, one of something else
-    too, and counts as none: then the model is as it was. Raises `NewerFormat` for a later version's."""
+    """Read a checkpoint back. One that cannot be read, or is of something else, is set aside with a
+    warning and counts as none: then the model is as it was. Raises `NewerFormat`."""
     path = _file(path)
     mark = mark_of(path)
     if mark is None: return None, None
     try:
         info, tensors = _read(path)
         for k, v in (of or {}).items():
-            if info.get(k) != v: raise Unreadable(f"it is of another {k}: {info.get(k)!r}, not {v!r}")
+            got = info.get(k)
+            if got != v: raise Unreadable(f"it is of another {k}: {got!r}, not {v!r}")
 
         shared, info = info.pop("shared", {}), convert(info, kind)
         weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}

@@ -99,7 +99,7 @@ class SweepPlan:
     recipe: Recipe = field(default_factory=Recipe) # how they are trained
     task: dict = field(default_factory=dict) # what identifies model and data
     flops_method: object = 6 # k of C = k·N·D, or "exact"
-    counts: dict = field(default_factory=dict) # size -> num_params, total, non_embedding, FLOPs a token
+    counts: dict = field(default_factory=dict) # size -> its counts of N and FLOPs a token
     dropped: list = field(default_factory=list) # cells left out, and why
     warnings: list = field(default_factory=list) # of `FitWarning`
 
@@ -163,7 +163,8 @@ def from_dict(cls:SweepPlan, d):
     try:
         told = msgspec.convert(d, _PlanFile)
         recipe = Recipe.from_dict(told.recipe)
-    except (msgspec.ValidationError, TypeError, AttributeError) as err: raise Unreadable(str(err)) from err
+    except (msgspec.ValidationError, TypeError, AttributeError) as err:
+        raise Unreadable(str(err)) from err
 
     def number(s):
         try: return int(s) if s.lstrip("-").isdigit() else float(s)
@@ -185,8 +186,9 @@ def check(self:SweepPlan):
     for e in self.experiments:
         try: msgspec.convert(e.to_dict(), Experiment)
         except msgspec.ValidationError as err:
-            raise ContractError(f"plan, experiment {e.experiment_id!r}", "the fields of an Experiment",
-                                str(err), "plan again with plan_sweep") from err
+            raise ContractError(f"plan, experiment {e.experiment_id!r}",
+                                "the fields of an Experiment", str(err),
+                                "plan again with plan_sweep") from err
 
         e.check()
         first = seen.setdefault(e.trunk, e)

@@ -77,7 +77,8 @@ def _link(tmp, path):
     try: os.link(tmp, path)
     except OSError as err:
         if err.errno not in _NO_LINKS: raise
-        if os.path.lexists(path): raise FileExistsError(errno.EEXIST, "it is there", str(path)) from err
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, "it is there", str(path)) from err
         os.replace(tmp, path)
 
 def write_atomic(
@@ -116,8 +117,8 @@ def read_regular(
     path, # of the file
     most:int=2**26, # bytes it may have
 )->bytes:
-    """What a regular file holds. Raises `Unreadable` where it is something else or too large,
-    `OSError` where the disk or its permissions do not let it be read: that says nothing about it."""
+    """What a regular file holds. Raises `Unreadable` where it is something else or too large, and
+    `OSError` where the disk does not let it be read, which says nothing about the file."""
     for tries in (1, 2, 3): # what a disk fails to read once it may read the next time
         try: return _read_regular(path, most)
         except FileNotFoundError: raise
@@ -203,7 +204,7 @@ def check_name(
     name, # an id that is to become part of a path
     what="id", # what it is called, for the message
 )->str:
-    "Letters, digits, - and _, at most 64 of them; else `ContractError`: no id leads out of a folder."
+    "Letters, digits, - and _, at most 64; else `ContractError`: no id leads out of a folder."
     if isinstance(name, str) and re.fullmatch(r"[0-9A-Za-z_-]{1,64}", name): return name
     raise ContractError(what, "1 to 64 letters, digits, - or _", repr(name)[:80], "plan again")
 

@@ -164,7 +164,7 @@ def _numbers(folder):
 def _is_folder(path): return path.is_dir() and not path.is_symlink()
 
 def _revoke(number):
-    "Void every claim under a number: renamed away first, so that its owner's renames fail from here on."
+    "Void every claim under a number: renamed away, so that its owner's renames fail from here on."
     for claim in list(number.iterdir()):
         aside = number.parent/f".void.{uuid.uuid4().hex[:8]}"
         try: again(os.rename, claim, aside)

@@ -17,8 +17,8 @@ from .workers import told_to_end
 
 # %% ../nbs/10d_orders.ipynb #26764f54
 class Stop:
-    """Is a stop asked for? By a file of this sweep's own, which its signals make and its workers see,
-    or by touching `stop` in the folder, which every process sees that trains there."""
+    """Is a stop asked for? By a file of this sweep's own, which its signals make and its workers
+    see, or by touching `stop` in the folder, which every process sees that trains there."""
     def __init__(self, store):
         folder = store.path.resolve()
         self.own, self.common = folder/"locks"/f"stop.{uuid.uuid4().hex[:12]}", folder/"stop"
@@ -60,7 +60,7 @@ def stoppable(
         try: stop.own.unlink(missing_ok=True)
         except OSError: pass
 
-    if any(s != signal.SIGINT for s in asked): raise SystemExit(128 + max(set(asked) - {signal.SIGINT}))
+    if ends := set(asked) - {signal.SIGINT}: raise SystemExit(128 + max(ends))
     if asked: raise KeyboardInterrupt
 
 # %% ../nbs/10d_orders.ipynb #0be48a0b
@@ -151,7 +151,7 @@ class _Desk:
                             actual_flops=None, loss_se=None, error_message=str(err))
             self.keep(failed, [])
 
-_unpacked = {} # the task this worker had last: data it keeps in memory is read once for all its trunks
+_unpacked = {} # the task this worker had last: its data is read once for all trunks
 
 def train_order(task, rest, path, trunk):
     "What a worker runs: everything else travels as bytes."

@@ -30,12 +30,13 @@ class SweepProgress:
     "Shows a sweep while it runs: finished runs, work done, time left. Use as a context."
     def __init__(self, plan, store, show=True, every=.5):
         self.plan, self.store, self.show, self.every = plan, store, show, every
-        self.units, self.starts = {}, {} # of each run: work it costs by itself, the step it begins at
+        self.units, self.starts = {}, {} # of each run: its own work, the step it begins at
         for es in plan.trunks.values():
             for e, steps in zip(es, own_steps(es, plan.recipe)):
                 self.units[e.experiment_id] = steps*(.003 + e.flops/e.num_steps/6e10)
                 self.starts[e.experiment_id] = e.num_steps - steps
-        self.failed, self.said, self.moved = set(), set(), {} # trunk: its last beat, and when it came
+        self.failed, self.said = set(), set()
+        self.moved = {} # trunk: its last beat, and when it came
         self.last, self.handle, self.line = 0., None, 0
 
     def part(self, beat):
@@ -86,7 +87,8 @@ def __enter__(self:SweepProgress):
     self.begun, (self.first, _, runs, _) = time.monotonic(), self.work()
     self.said = set(runs)
     if self.show and runs:
-        self._say(f"{len(runs)} of {len(self.plan)} runs are on disk already and are not made again")
+        there = f"{len(runs)} of {len(self.plan)} runs"
+        self._say(f"{there} are on disk already and are not made again")
     return self
 
 @patch
@@ -118,7 +120,8 @@ def update(self:SweepProgress, force=False, ended=False):
     still, mine = self.still(beats), list(runs.values())
 
     spent, gained = now - self.begun, done - self.first
-    head = f"{len(mine)} of {len(self.plan)} runs, {done/total:.0%} of the work, {clock(spent)} so far"
+    head = (f"{len(mine)} of {len(self.plan)} runs, {done/total:.0%} of the work, "
+            f"{clock(spent)} so far")
     if not ended and gained > .02*total and spent > 2:
         head += f", {clock((total - done)*spent/gained)} left"
     if self.failed: head += f", {len(self.failed)} failed"
@@ -134,9 +137,10 @@ def _terminal(self:SweepProgress, head, mine, beats, still, ended):
     for r in mine:
         if r.experiment_id in self.said or r.simulated: continue
         self.said.add(r.experiment_id)
-        loss = r.status if r.final_loss is None else f"loss {r.final_loss:.4f} ± {r.loss_se or 0:.4f}"
-        self._say(f"  C {r.compute_budget:.2e}  N {r.num_params:>11,}  D {r.num_tokens:>13,}  {loss}"
-                  f"  {r.wall_time_seconds or 0:6.1f} s")
+        loss = r.status
+        if r.final_loss is not None: loss = f"loss {r.final_loss:.4f} ± {r.loss_se or 0:.4f}"
+        self._say(f"  C {r.compute_budget:.2e}  N {r.num_params:>11,}  D {r.num_tokens:>13,}"
+                  f"  {loss}  {r.wall_time_seconds or 0:6.1f} s")
 
     for trunk, seconds in still.items():
         head += f"; {beats[trunk].experiment_id}: {_warning(beats[trunk], seconds)}"
@@ -170,7 +174,8 @@ def html(self:SweepProgress, head, runs, beats, still, share):
     rows = [(f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}", marked(r.status),
              "" if r.final_loss is None else f"{r.final_loss:.4f}",
              f"{r.wall_time_seconds or 0:.1f}") for r in runs]
-    table = html_table(("C, FLOPs", "N, parameters", "D, tokens", "status", "loss", "seconds"), rows)
+    columns = "C, FLOPs", "N, parameters", "D, tokens", "status", "loss", "seconds"
+    table = html_table(columns, rows)
     return HTML(f"<p>{escape(head)}</p><progress value='{share:.4f}' max='1' style='width:24em'>"
                 f"</progress>{f'<ul>{items}</ul>' if items else ''}"
                 f"<details><summary>runs so far</summary>{table}</details>")

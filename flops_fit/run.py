@@ -33,7 +33,7 @@ class Run(Experiment):
     wall_time_seconds: Share | None = None # likewise, over all sessions it took
     tokens_per_second: Share | None = None # while training
     mfu: Share | None = None # share of the hardware's peak, where the peak is known
-    peak_memory: Natural | None = None # bytes: tensors on a GPU, the process on a CPU (`PeakMemory`)
+    peak_memory: Natural | None = None # bytes: `PeakMemory`
     timestamp: str | None = None # when it ended, UTC
     error_message: str | None = None # why there is no loss
     curve: str | None = None # path of the loss curve inside the output directory
@@ -82,7 +82,7 @@ def check(self:Run):
     if self.status != "completed" or self.simulated: return self
 
     steps = self.own_steps or 0
-    need(1 <= steps <= self.num_steps, "own_steps", f"1 to {self.num_steps:,} steps of its own", steps)
+    need(1 <= steps <= self.num_steps, "own_steps", f"1 to {self.num_steps:,} of its own", steps)
     cost = steps*self.tokens_per_step*self.flops_per_token
     need(math.isclose(self.actual_flops or 0., cost, rel_tol=1e-6), "actual_flops",
          f"{cost:g} FLOPs, the cost of its {steps:,} steps", self.actual_flops)
@@ -149,7 +149,8 @@ class RunTable(list):
         return pd.DataFrame([r.to_dict() for r in self])
 
     def _rows(self, runs):
-        head = ("C, FLOPs", "N, parameters", "D, tokens", "D/N", "held-out loss", "seconds", "status")
+        head = ("C, FLOPs", "N, parameters", "D, tokens", "D/N", "held-out loss", "seconds",
+                "status")
         seconds = lambda r: "" if r.wall_time_seconds is None else f"{r.wall_time_seconds:.1f}"
         return html_table(head, [
             (f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}",
@@ -169,9 +170,10 @@ def _repr_html_(self:RunTable):
     why = "".join(f"<li><code>{escape(r.experiment_id)}</code> {marked(r.status)}: "
                   f"{escape(r.error_message.strip().splitlines()[-1][:200])}</li>"
                   for r in self if (r.error_message or "").strip() and r.status != "skipped")
-    parts = [f"<p>{'<b>SIMULATED</b> ' if any(r.simulated for r in self) else ''}"
-             f"<b>{len(self)} runs</b>: {', '.join(f'{n} {marked(s)}' for s, n in count.items())}</p>"]
-    if best: parts.append(f"<p>The best of each budget:</p>{self._rows([best[c] for c in sorted(best)])}")
-    parts.append(f"<details><summary>every run</summary>{self._rows(self)}</details>")
-    if why: parts.append(f"<details open><summary>what went wrong</summary><ul>{why}</ul></details>")
-    return f"<div>{''.join(parts)}</div>"
+    kinds = ", ".join(f"{n} {marked(s)}" for s, n in count.items())
+    html = "<b>SIMULATED</b> " if any(r.simulated for r in self) else ""
+    html = f"<p>{html}<b>{len(self)} runs</b>: {kinds}</p>"
+    if best: html += f"<p>The best of each budget:</p>{self._rows([best[c] for c in sorted(best)])}"
+    html += f"<details><summary>every run</summary>{self._rows(self)}</details>"
+    if why: html += f"<details open><summary>what went wrong</summary><ul>{why}</ul></details>"
+    return f"<div>{html}</div>"

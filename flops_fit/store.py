@@ -14,8 +14,9 @@ import msgspec
 from fastcore.basics import patch
 from .checkpoint import load_checkpoint, save_checkpoint
 from .errors import ContractError, check_path
-from .files import (Name, NewerFormat, Unreadable, beside, check_name, discard, make_folder,
-                             mark_of, parse, put_back, read_regular, set_aside, sync_folder, write_atomic)
+from .files import (Name, NewerFormat, Unreadable, beside, check_name, discard,
+                             make_folder, mark_of, parse, put_back, read_regular, set_aside,
+                             sync_folder, write_atomic)
 from .lease import take
 from .run import Count, Finite, Natural, Run, Share
 
@@ -26,7 +27,7 @@ _FOLDERS = ("runs", "curves", "checkpoints", "weights", "locks", "progress")
 
 @dataclass
 class RunStore:
-    "The folder of a sweep: `plan.json`, `runs/`, `curves/`, `checkpoints/`, `results.json`, `plots/`."
+    "The folder of a sweep."
     path: Path # the output directory
     _known: dict = field(default_factory=dict, repr=False, compare=False) # runs as last read
 
@@ -34,7 +35,8 @@ class RunStore:
     def __repr__(self): return f"RunStore({str(self.path)!r}, {len(self.runs())} runs)"
 
     def prepare(self):
-        "Make the folder and see that it can be written. Raises `ContractError`, and then leaves no trace."
+        """Make the folder and see that it can be written. Raises `ContractError`, and then leaves
+        no trace."""
         new = [p for p in [self.path, *self.path.parents] if not p.exists()]
         try:
             make_folder(self.path)
@@ -58,7 +60,7 @@ class RunStore:
         return self
 
     def folder(self, kind, name):
-        "One trunk's or run's own folder. A link in its place is set aside: it would lead elsewhere."
+        "One trunk's or run's own folder. A link in its place is set aside."
         path = self.path/kind/name
         if path.is_symlink(): set_aside(path, "this is a link, which may lead out of the sweep")
         return path
@@ -121,7 +123,8 @@ def finished(self:RunStore,
     experiments=None, # as in `runs`
 )->dict: # {experiment_id: Run}
     "Runs that need not be made again: completed or diverged."
-    return {k: r for k, r in self.runs(experiments).items() if r.status in ("completed", "diverged")}
+    over = "completed", "diverged"
+    return {k: r for k, r in self.runs(experiments).items() if r.status in over}
 
 # %% ../nbs/09_store.ipynb #82a1005c
 @patch

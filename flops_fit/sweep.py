@@ -49,8 +49,8 @@ class TrainingRunner:
     device: str = None # of each worker; default: a GPU if there is one
     progress: bool = True # show how far it is
     save_every: float = 30. # seconds between checkpoints
-    weights: bool = False # keep the final weights of each trunk's longest run, for `load_checkpoint`
-    on_step: object = () # functions called where a run is trained, with a `Step`, about a hundred times
+    weights: bool = False # keep the final weights of each trunk's longest run
+    on_step: object = () # functions, each called with a `Step` about a hundred times a run
 
     def __post_init__(self):
         check_choice(self.mode, "mode", ("local", "mock"), fix="'local' trains, 'mock' simulates")
@@ -102,10 +102,11 @@ def run_sweep_from_plan(self:TrainingRunner,
     task = None
     if self.mode == "local":
         if model_cls is None or dataset is None:
-            raise ContractError("run_sweep_from_plan", "model_cls, dataset and loss_fn: a plan holds "
-                                "numbers, not code or data", "none", "pass them, or use mode='mock'")
-        task = make_task(model_cls, model_size_param or plan.size_param, model_kwargs, dataset, loss_fn,
-                         eval_dataset, plan.recipe.eval_tokens, metrics)
+            needs = "model_cls, dataset and loss_fn: a plan holds numbers, not code or data"
+            raise ContractError("run_sweep_from_plan", needs, "none",
+                                "pass them, or use mode='mock'")
+        task = make_task(model_cls, model_size_param or plan.size_param, model_kwargs, dataset,
+                         loss_fn, eval_dataset, plan.recipe.eval_tokens, metrics)
     return [r.to_dict() for r in self.run_sweep(plan, task)]
 
 @patch
@@ -113,7 +114,8 @@ def check(self:TrainingRunner,
     plan:SweepPlan, # what is to be trained
     task, # with what
 ):
-    "One batch through the smallest model, which must be the one that was planned. Raises `ContractError`."
+    """One batch through the smallest model, which must be the one that was planned. Raises
+    `ContractError`."""
     if task is None or task.train is None or task.loss_fn is None:
         raise ContractError("task", "a model, data and a loss to train with",
                             "None" if task is None else "no data",
@@ -131,11 +133,13 @@ def check(self:TrainingRunner,
 def _same_kind(self:TrainingRunner, plan):
     "Simulated and real runs never share a folder."
     mock = self.mode == "mock"
-    mixed = [r for r in self.store.runs(plan).values() if r.status == "completed" and r.simulated != mock]
+    done = [r for r in self.store.runs(plan).values() if r.status == "completed"]
+    mixed = [r for r in done if r.simulated != mock]
     if not mixed: return
     wanted, there = ("simulated", "trained") if mock else ("trained", "simulated")
-    raise ContractError(f"output_dir {str(self.store.path)!r}", f"{wanted} runs, for mode={self.mode!r}",
-                        f"{len(mixed)} {there} ones", "choose another output_dir")
+    raise ContractError(f"output_dir {str(self.store.path)!r}",
+                        f"{wanted} runs, for mode={self.mode!r}", f"{len(mixed)} {there} ones",
+                        "choose another output_dir")
 
 # %% ../nbs/11_sweep.ipynb #6cb72380
 @patch
@@ -153,8 +157,8 @@ def _train(self:TrainingRunner, plan, task, progress):
         run_all = self._here if self.executor is None else self._through
         before = None
         while not stop():
-            over = self.store.finished(plan).keys() | progress.failed | set(self.unwritten) | set(self.untried)
-            todo = {t: es for t, es in trunks.items() if any(e.experiment_id not in over for e in es)}
+            over = {*self.store.finished(plan), *progress.failed, *self.unwritten, *self.untried}
+            todo = {t: es for t, es in trunks.items() if {e.experiment_id for e in es} - over}
             if not todo: break
             if over == before: self._wait(stop) # all that is left is in other hands
             before = over
@@ -195,8 +199,8 @@ def _results(self:TrainingRunner, plan):
     except OSError as err: warnings.warn(f"results.json could not be written: {err}", stacklevel=3)
     if self.unwritten:
         warnings.warn(f"{len(self.unwritten)} of {len(out)} runs could not be written to "
-                      f"{self.store.path}: they are in the list this gives and nowhere else. Make room "
-                      "and run the sweep again from this runner", stacklevel=3)
+                      f"{self.store.path}: they are in the list this gives and nowhere else. Make "
+                      "room and run the sweep again from this runner", stacklevel=3)
     return out
 
 # %% ../nbs/11_sweep.ipynb #d2b96c71
@@ -250,8 +254,8 @@ def _through(self:TrainingRunner, task, todo, orders, progress):
             time.sleep(.1)
             progress.update()
             for trunk in [t for t, f in waiting.items() if f.done()]:
-                again = self._outcome(todo[trunk], waiting.pop(trunk), trunk in second, orders, progress)
-                if again:
+                future, es = waiting.pop(trunk), todo[trunk]
+                if self._outcome(es, future, trunk in second, orders, progress):
                     second.add(trunk)
                     waiting[trunk] = hand(trunk)
             if orders.should_stop(): waiting = _cancel(waiting)

@@ -26,8 +26,8 @@ def train_trunk(
     experiments, # of one trunk: `Experiment`s
     recipe, # `Recipe`
     device=None, # default: a GPU if there is one
-    done=None, # called with each `Run` and its curve as it ends; gives False where it could not be kept
-    each=None, # called with (experiment, step, steps in all, training loss) about a hundred times a run
+    done=None, # called with each `Run` and its curve as it ends; False: it could not be kept
+    each=None, # called with (experiment, step, steps in all, loss) about a hundred times a run
     on_step=(), # functions, each called with a `Step` about a hundred times a run
     folder=None, # where to keep checkpoints, to resume from
     save_every:float=30., # seconds between checkpoints
@@ -111,7 +111,7 @@ def finish(self:_Session, e, curve, again=None, **outcome):
 # %% ../nbs/10_trainer.ipynb #b2df08b4
 @patch
 def branch(self:_Session, t, e, last, watch):
-    "Train and measure one experiment, and put the trunk back; gives what came of it, and its curve."
+    "Train and measure one experiment, put the trunk back; gives what came of it, and its curve."
     fork, every = fork_of(e.num_steps, self.recipe), max(1, min(50, e.num_steps//100))
     memory, state = PeakMemory(self.device), None
     watch.begin(e)
@@ -142,8 +142,8 @@ def outcome(self:_Session, t, e, steps, seconds, got):
     if not math.isfinite(loss):
         raise Diverged(f"the held-out loss was {loss} after {e.num_steps} steps")
     if loss <= 0:
-        why = (f"the held-out loss is {loss:g}: laws are fitted to the logarithm of a positive loss. "
-               "Add a constant to the loss, or measure another one")
+        why = (f"the held-out loss is {loss:g}: laws are fitted to the logarithm of a positive "
+               "loss. Add a constant to the loss, or measure another one")
         return dict(status="failed", error_message=why)
 
     tail = [l for s, _, _, l in t.curve if s > .9*e.num_steps]
@@ -165,7 +165,8 @@ def keep_weights(self:_Session, t, e, out):
             save_checkpoint(self.keep, t.model, stage=self.lease.stage, experiment=e.to_dict(),
                             loss=out["final_loss"])
     except OSError as err:
-        warnings.warn(f"the weights of run {e.experiment_id} could not be kept: {err}", stacklevel=2)
+        told = f"the weights of run {e.experiment_id} could not be kept: {err}"
+        warnings.warn(told, stacklevel=2)
 
 # %% ../nbs/10_trainer.ipynb #eb48ac8b
 class Mark(State):
@@ -182,7 +183,7 @@ class _Watch:
     def __init__(self, trunk, session, folder):
         self.t, self.s, self.folder = trunk, session, folder
         self.e, self.cooling = None, False # what is in training, and is it past its fork?
-        self.saved, self.writable = time.monotonic(), True # when; can checkpoints be written at all?
+        self.saved, self.writable = time.monotonic(), True # when; can it be done at all?
         self.resumed = None if folder is None else trunk.load(folder/"trunk.safetensors", Mark)
         self.start, self.spent, self.begun = trunk.step, 0., time.perf_counter()
 
@@ -245,7 +246,7 @@ class Step:
 
 # %% ../nbs/10_trainer.ipynb #3005ea8c
 def _listeners(on_step):
-    "Watching must not end what is watched: a listener that raises is told of once and heard no more."
+    "Watching must not end what is watched: a listener that raises is heard no more."
     live = list(on_step) if isinstance(on_step, (list, tuple)) else [on_step]
     def tell(step):
         for f in list(live):

@@ -21,7 +21,7 @@ from .run import Finite, Share
 from fastcore.basics import patch
 
 # %% ../nbs/09d_trunk.ipynb #10b8b68f
-PEAKS = { # dense bf16 (T4: fp16), from the makers' data sheets; a name before the one it begins with
+PEAKS = { # dense bf16 (T4: fp16), from the makers' data sheets; longer names first
     "H200": 9.9e14, "H100": 9.9e14, "A100": 3.12e14, "A10G": 7e13, "L40S": 3.62e14, "L40": 1.81e14,
     "L4": 1.21e14, "4090": 1.65e14, "T4": 6.5e13}
 
@@ -47,7 +47,7 @@ def peak_flops(device):
 
 @contextmanager
 def settled(device, num_params, seed):
-    "One thread for small models on a CPU, TF32 on a GPU, seeded, and everything put back afterwards."
+    "One thread for small models on a CPU, TF32 on a GPU, seeded; all put back afterwards."
     import torch
     threads, precision = torch.get_num_threads(), None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -56,7 +56,7 @@ def settled(device, num_params, seed):
             try:
                 precision = torch.get_float32_matmul_precision()
                 torch.set_float32_matmul_precision("high")
-            except RuntimeError: pass # somebody used PyTorch's newer switch: then the choice was made
+            except RuntimeError: pass # PyTorch's newer switch was used: the choice was made
 
         torch.manual_seed(seed)
         try: yield
@@ -106,7 +106,8 @@ class Trunk:
         self.model = task.build(e.size_param_value).to(device).train()
         if recipe.gradient_checkpointing: switch_checkpointing(self.model)
 
-        self.call, self.micro = self.model, recipe.micro_batch or e.batch_size # what runs, samples at once
+        self.call = self.model # what runs: compiled or not
+        self.micro = recipe.micro_batch or e.batch_size # samples at once
         self.opt = make_optimizer(self.model, e.lr, recipe, device)
         self.peaks = [g["lr"] for g in self.opt.param_groups]
         self.params = [p for p in self.model.parameters() if p.requires_grad]
@@ -170,8 +171,8 @@ def _parts(self:Trunk, x, y):
 
 # %% ../nbs/09d_trunk.ipynb #9a7b5a4f
 def astray(losses, first=5, long=20):
-    """Have the last `long` noted losses all been more than twice as far from zero as the mean of the
-    `first`? Early noise does not count."""
+    """Have the last `long` noted losses all been more than twice as far from zero as the mean of
+    the `first`? Early noise does not count."""
     if len(losses) < first + long: return False
     start = sum(losses[:first])/first
     return all(l > start + abs(start) for l in losses[-long:])
@@ -213,8 +214,8 @@ def set_rng(self:Trunk, state):
 def aside(self:Trunk):
     "The whole state, copied."
     import copy
-    return (copy.deepcopy(self.model.state_dict()), copy.deepcopy(self.opt.state_dict()), self.rng(),
-            self.step, list(self.curve), self.sum.clone(), self.count)
+    weights, opt = copy.deepcopy(self.model.state_dict()), copy.deepcopy(self.opt.state_dict())
+    return weights, opt, self.rng(), self.step, list(self.curve), self.sum.clone(), self.count
 
 @patch
 def back(self:Trunk, state):
@@ -309,8 +310,8 @@ def compiled(
             if seconds_a_pass(trunk, 10) < plain: call = trunk.call
         except Exception as err:
             why = str(err).strip().splitlines()[0]
-            warnings.warn(f"torch.compile: {type(err).__name__}: {why}. Training goes on without it",
-                          stacklevel=2)
+            told = f"torch.compile: {type(err).__name__}: {why}. Training goes on without it"
+            warnings.warn(told, stacklevel=2)
 
     trunk.opt.zero_grad(set_to_none=True)
     trunk.back(state)

@@ -183,7 +183,7 @@ def _cores():
     return os.cpu_count() or 1
 
 def device_executor(
-    n:int=None, # processes in all, more than there are GPUs if you like; default: one a GPU, else a core
+    n:int=None, # processes in all; default: one a GPU, or a core where there is none
     plan:SweepPlan=None, # what they will train: models too small to fill a GPU share one
 )->DeviceExecutor:
     """A process for each GPU (or CPU core with one thread), started afresh so that CUDA is safe.
