@@ -117,8 +117,9 @@ def _account(runs, args):
     for r in failed: print(_line(r))
 
     if not count["completed"] and count["skipped"] < len(runs):
-        last = (failed[-1].error_message or "").strip() if failed else ""
-        why = f"; the last one: {last.splitlines()[-1]}" if last else ""
+        last = (failed[-1].error_message or "").strip().splitlines() if failed else []
+        told = [l for l in last if l[:1].strip()] # what a traceback ends in; its parts are indented
+        why = f"; the last one: {_line(' '.join(last[last.index(told[-1]):]), 300)}" if told else ""
         raise ContractError(args.output_dir, "one completed run or more",
                             f"none of {len(runs)} runs completed{why}",
                             "repair what results.json says of them, and train again")

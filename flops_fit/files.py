@@ -146,7 +146,7 @@ def _read_regular(path, most):
 def mark_of(path):
     "What tells a file from the one that stood there before, or None where there is none."
     try: about = os.lstat(path)
-    except FileNotFoundError: return None
+    except (FileNotFoundError, NotADirectoryError): return None
     return about.st_mtime_ns, about.st_size, about.st_ino
 
 def set_aside(

@@ -6,7 +6,7 @@
 __all__ = ['BEAT', 'STALE', 'ClaimLost', 'Lease', 'Unclaimed', 'take']
 
 # %% ../nbs/08c_lease.ipynb #02e1032e
-import os, shutil, socket, threading, time, uuid
+import os, re, shutil, socket, threading, time, uuid
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 import msgspec
@@ -132,7 +132,10 @@ class Lease:
         "Give it back."
         self.ended.set()
         self.thread.join()
-        _clear(self.claim)
+        aside = self.claim.parent.parent/f".void.{uuid.uuid4().hex[:8]}"
+        try: again(os.rename, self.claim, aside) # in one step: half a claim would have to grow stale
+        except OSError: aside = self.claim
+        _clear(aside)
         if self.done: # numbers are of no use any more; somebody who is just looking will look again
             for folder in (self.claim.parent, self.claim.parent.parent):
                 try: os.rmdir(folder)
@@ -157,9 +160,10 @@ def _numbers(folder):
     "Numbers of all claims there are, and have been; what stands in their way is taken away."
     try: names = os.listdir(folder)
     except FileNotFoundError: return []
+    names = [n for n in names if re.fullmatch("[1-9][0-9]{0,14}", n)]
     for n in names:
-        if n.isdigit() and not _is_folder(folder/n): _clear(folder/n)
-    return [int(n) for n in names if n.isdigit() and _is_folder(folder/n)]
+        if not _is_folder(folder/n): _clear(folder/n)
+    return [int(n) for n in names if _is_folder(folder/n)]
 
 def _is_folder(path): return path.is_dir() and not path.is_symlink()
 
@@ -210,7 +214,7 @@ def _listed(folder):
 def _tidy(folder, number):
     "Remove claims that are over, and what the dead have left, once it is old."
     for p in _listed(folder):
-        over = p.name.isdigit() and int(p.name) < number
+        over = re.fullmatch("[0-9]{1,15}", p.name) and int(p.name) < number
         try: old = p.name.startswith(".") and time.time() - p.stat().st_mtime > 10*STALE
         except OSError: continue
         if over or old: _clear(p)

@@ -14,7 +14,7 @@ import msgspec
 from fastcore.basics import patch
 from .checkpoint import load_checkpoint, save_checkpoint
 from .errors import ContractError, check_path
-from .files import (Name, NewerFormat, Unreadable, beside, check_name, discard,
+from .files import (Name, NewerFormat, Unreadable, again, beside, check_name, discard,
                              make_folder, mark_of, parse, put_back, read_regular, set_aside,
                              sync_folder, write_atomic)
 from .lease import take
@@ -51,17 +51,24 @@ class RunStore:
                                 f"{type(err).__name__}: {err.strerror or err}",
                                 "choose another output_dir, or change its permissions") from err
 
-        for name in _FOLDERS:
-            p = self.path/name
-            if os.path.lexists(p) and (p.is_symlink() or not p.is_dir()):
-                raise ContractError(str(p), "a folder of the sweep", "a link" if p.is_symlink() else
-                                    "something else", "move it away, or choose another output_dir: "
-                                    "nothing is written outside of it")
+        for name in _FOLDERS: self.within(name)
+        if (self.path/"plan.json").is_dir():
+            raise ContractError(str(self.path/"plan.json"), "a file", "a folder",
+                                "move it away, or choose another output_dir")
         return self
+
+    def within(self, name):
+        "A folder of the sweep. Raises `ContractError` for a link, which may lead out of it."
+        path = self.path/name
+        if not path.is_symlink() and (path.is_dir() or not os.path.lexists(path)): return path
+        raise ContractError(str(path), "a folder of the sweep",
+                            "a link" if path.is_symlink() else "something else",
+                            "move it away, or choose another output_dir: nothing is read or "
+                            "written outside of it")
 
     def folder(self, kind, name):
         "One trunk's or run's own folder. A link in its place is set aside."
-        path = self.path/kind/name
+        path = self.within(kind)/name
         if path.is_symlink(): set_aside(path, "this is a link, which may lead out of the sweep")
         return path
 
@@ -95,7 +102,7 @@ def runs(self:RunStore,
 )->dict: # {experiment_id: Run}
     """Runs on disk; files that hold none are set aside with a warning. Raises `ContractError` for a
     file that cannot be opened, or is from a later version."""
-    folder, out = self.path/"runs", {}
+    folder, out = self.within("runs"), {}
     if experiments is None:
         try: names = sorted(n for n in os.listdir(folder) if n.endswith(".json") and n[0] != ".")
         except FileNotFoundError: names = []
@@ -134,7 +141,7 @@ def save_run(self:RunStore,
 ):
     """Write one run; one that is finished is not replaced. Gives its path. Raises `ContractError`
     where its numbers cannot be a run's, `OSError` where the disk does not take it."""
-    path = self.path/"runs"/f"{check_name(run.experiment_id, 'experiment_id')}.json"
+    path = self.within("runs")/f"{check_name(run.experiment_id, 'experiment_id')}.json"
     text = run.to_json()
     for _ in range(10):
         if run.experiment_id in self.finished([run]):
@@ -151,7 +158,7 @@ def _make_way(self:RunStore, path):
     mark, run = self._known.get(path.stem, (None, None))
     if run is None or mark_of(path) is None: return
     aside = beside(path)
-    os.rename(path, aside)
+    again(os.rename, path, aside)
     if mark_of(aside) == mark: discard(aside)
     else: put_back(aside, path)
 
@@ -167,14 +174,14 @@ def save_curve(self:RunStore, experiment_id, rows, stage=beside):
     "Write a loss curve, rows of (step, tokens, lr, loss); gives its path inside the folder."
     name = check_name(experiment_id, "experiment_id")
     lines = (f"{s},{t},{lr:.6g},{loss:.6g}\n" for s, t, lr, loss in rows)
-    write_atomic(self.path/"curves"/f"{name}.csv", "step,tokens,lr,loss\n" + "".join(lines), stage)
+    write_atomic(self.within("curves")/f"{name}.csv", "step,tokens,lr,loss\n" + "".join(lines), stage)
     return f"curves/{name}.csv"
 
 @patch
 def curve(self:RunStore, experiment_id):
     "A loss curve, as an array of (step, loss); empty where there is none that can be read."
     import io, numpy as np
-    path = self.path/"curves"/f"{check_name(experiment_id, 'experiment_id')}.csv"
+    path = self.within("curves")/f"{check_name(experiment_id, 'experiment_id')}.csv"
     try:
         text = read_regular(path).decode()
         rows = np.loadtxt(io.StringIO(text), delimiter=",", skiprows=1, usecols=(0, 3), ndmin=2)
@@ -189,7 +196,7 @@ def claim(self:RunStore,
 ): # the `Lease`, or None where somebody else has it
     """Hold a trunk while it is trained. Whoever holds it writes through it: `lease.stage`,
     `lease.proof`. Raises `OSError` where the disk does not let a claim be written."""
-    lease = take(self.path/"locks"/check_name(trunk, "trunk"))
+    lease = take(self.within("locks")/check_name(trunk, "trunk"))
     try: yield lease
     finally:
         if lease is not None: lease.release()
@@ -207,7 +214,7 @@ class Beat(msgspec.Struct):
 @patch
 def beat(self:RunStore, trunk, **state):
     "Say how far a trunk is: the fields of `Beat`."
-    path = self.path/"progress"/f"{check_name(trunk, 'trunk')}.json"
+    path = self.within("progress")/f"{check_name(trunk, 'trunk')}.json"
     tmp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(exist_ok=True)
@@ -219,7 +226,7 @@ def beat(self:RunStore, trunk, **state):
 def beats(self:RunStore)->dict: # {trunk: `Beat`}
     "How far every trunk is, as last told."
     out = {}
-    for f in (self.path/"progress").glob("*.json"):
+    for f in self.within("progress").glob("*.json"):
         try: out[f.stem] = parse(read_regular(f, 2**16), Beat)
         except (OSError, Unreadable): pass
     return out
@@ -230,4 +237,4 @@ def clear_beats(self:RunStore,
 ):
     "Forget how far it was."
     names = [f"{trunk}.json"] if trunk is not None else ["*.json", ".*.json.*"]
-    for f in [f for name in names for f in (self.path/"progress").glob(name)]: discard(f)
+    for f in [f for name in names for f in self.within("progress").glob(name)]: discard(f)

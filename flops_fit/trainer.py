@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from .checkpoint import peek, save_checkpoint
 from .evaluate import PeakMemory, free_memory, measure
 from .experiments import Natural, fork_of
-from .files import Name
+from .files import Name, NewerFormat
 from .lease import ClaimLost, Unclaimed
 from .run import Run, Share
 from .trunk import (Diverged, State, Stopped, Trunk, compiled, identity, peak_flops,
@@ -89,7 +89,7 @@ def attempt(self:_Session, es, folder, again=None):
             for e in es:
                 outcome, curve = self.branch(t, e, e is es[-1], watch)
                 self.finish(left.pop(0), curve, again, **outcome)
-    except (Stopped, ClaimLost): raise
+    except (Stopped, ClaimLost, NewerFormat): raise
     except Diverged as err:
         for e in left: self.finish(e, t.curve, again, status="diverged", error_message=str(err))
     except Exception as err:

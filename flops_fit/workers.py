@@ -92,11 +92,11 @@ class _Slot:
 
     def end(self, kill=True):
         "End the process: at once, or when it comes for its next order."
-        if self.process is None: return
-        self.pipe.close()
-        if kill: self.process.kill()
-        self.process.join()
-        self.process = None
+        process = self.process
+        if process is None: return
+        if kill: process.kill() # its order, if it has one, ends with WorkerLost
+        else: self.pipe.close()
+        process.join()
 
 # %% ../nbs/10c_workers.ipynb #a22b3935
 _starting = threading.Lock()

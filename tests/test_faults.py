@@ -114,11 +114,13 @@ def test_a_dataset_that_raises_in_the_middle(tmp_path):
 @pytest.fixture
 def disk(tmp_path, monkeypatch):
     "A disk that can be filled: nothing comes to its place in the folder while it is full."
-    real, state = os.replace, type("Disk", (), dict(full=False))()
-    def move(a, b):
-        if state.full and str(b).startswith(str(tmp_path/"s")) and not str(b).endswith(".old"): raise OSError(28, "No space left on device", str(b))
-        return real(a, b)
-    monkeypatch.setattr(os, "replace", move)
+    state = type("Disk", (), dict(full=False))()
+    def full(real):
+        def move(a, b):
+            if state.full and str(b).startswith(str(tmp_path/"s")) and "/locks/" not in str(b): raise OSError(28, "No space left on device", str(b))
+            return real(a, b)
+        return move
+    for name in ("replace", "rename", "link"): monkeypatch.setattr(os, name, full(getattr(os, name)))
     return state
 
 
