@@ -130,7 +130,7 @@ class DeviceExecutor(Executor):
         "Hand out an order; gives its `Future`. Functions travel by name."
         if not self.open: raise RuntimeError("this executor was shut down")
         future = Future()
-        self.orders.put((future, pickle.dumps((fn, args))))
+        self.orders.put((future, fn, args)) # packed when it is sent: what orders share is kept once
         return future
 
     def shutdown(self, wait=True, *, cancel_futures=False):
@@ -155,11 +155,11 @@ class DeviceExecutor(Executor):
 
 def _serve(slot, orders):
     while (order := orders.get()) is not None:
-        future, data = order
+        future, *what = order
         if not future.set_running_or_notify_cancel(): continue
-        try: future.set_result(slot(data))
+        try: future.set_result(slot(pickle.dumps(what)))
         except BaseException as err: future.set_exception(err)
-        order = future = data = None # an answer may be large
+        order = future = what = None # an answer may be large
     slot.end(kill=False)
 
 def _dismiss(orders, n):
