@@ -6,7 +6,7 @@
 __all__ = ['RunStore', 'Beat', 'load_checkpoint', 'save_checkpoint', 'write_atomic']
 
 # %% ../nbs/09_store.ipynb #b79b18ab
-import os, uuid
+import os, stat, uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,10 +39,8 @@ class RunStore:
         no trace."""
         new = [p for p in [self.path, *self.path.parents] if not p.exists()]
         try:
-            make_folder(self.path)
-            probe = self.path/f".probe.{uuid.uuid4().hex[:8]}"
-            try: probe.write_text("")
-            finally: discard(probe)
+            try: self._probe()
+            except FileNotFoundError: self._probe() # another process made it, failed, and removed it
         except OSError as err:
             for p in new:
                 try: p.rmdir()
@@ -57,12 +55,20 @@ class RunStore:
                                 "move it away, or choose another output_dir")
         return self
 
+    def _probe(self):
+        make_folder(self.path)
+        probe = self.path/f".probe.{uuid.uuid4().hex[:8]}"
+        try: probe.write_text("")
+        finally: discard(probe)
+
     def within(self, name):
         "A folder of the sweep. Raises `ContractError` for a link, which may lead out of it."
         path = self.path/name
-        if not path.is_symlink() and (path.is_dir() or not os.path.lexists(path)): return path
+        try: mode = os.lstat(path).st_mode # one look: another process may be making it
+        except (FileNotFoundError, NotADirectoryError): return path
+        if stat.S_ISDIR(mode): return path
         raise ContractError(str(path), "a folder of the sweep",
-                            "a link" if path.is_symlink() else "something else",
+                            "a link" if stat.S_ISLNK(mode) else "something else",
                             "move it away, or choose another output_dir: nothing is read or "
                             "written outside of it")
 
