@@ -121,7 +121,6 @@ def load_checkpoint(
     path, # of `save_checkpoint`
     model=None, # gets the saved weights
     optimizer=None, # gets the saved state
-    device="cpu", # unused: weights go where the model is
     of:dict=None, # what it has to be of: parts of what was saved with it
     kind=dict, # schema of what was saved with it: any type `msgspec` knows
 )->tuple: # (info, rng); (None, None) when there is none that can be used

@@ -179,7 +179,8 @@ def put_back(aside, path):
 # %% ../nbs/07b_files.ipynb #6520687d
 FORMAT = 1 # of everything that is sealed
 
-Name = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z_-]{1,64}\Z")] # it becomes part of a path
+_NAME = "[0-9A-Za-z_-]{1,64}"
+Name = Annotated[str, msgspec.Meta(pattern=rf"\A{_NAME}\Z")] # it becomes part of a path
 
 class NewerFormat(ContractError):
     "A later version of this package wrote the file: it is good, and not for us."
@@ -206,7 +207,7 @@ def check_name(
     what="id", # what it is called, for the message
 )->str:
     "Letters, digits, - and _, at most 64; else `ContractError`: no id leads out of a folder."
-    if isinstance(name, str) and re.fullmatch(r"[0-9A-Za-z_-]{1,64}", name): return name
+    if isinstance(name, str) and re.fullmatch(_NAME, name): return name
     raise ContractError(what, "1 to 64 letters, digits, - or _", repr(name)[:80], "plan again")
 
 def seal(

@@ -143,7 +143,6 @@ class Lease:
 
 class Unclaimed:
     "What a lease can do, for training that shares its folder with nobody."
-    held = True
     def stage(self, path): return beside(Path(path))
     def proof(self): return nullcontext()
     def remove(self, path): _clear(Path(path))

@@ -149,7 +149,7 @@ class _Desk:
         except ContractError as err: # numbers that cannot be a run's
             failed = Run.of(run, status="failed", final_loss=None, curve=None, own_steps=None,
                             actual_flops=None, loss_se=None, error_message=str(err))
-            self.keep(failed, [])
+            return self.keep(failed, [])
 
 _unpacked = {} # the task this worker had last: its data is read once for all trunks
 

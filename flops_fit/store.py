@@ -190,8 +190,9 @@ def curve(self:RunStore, experiment_id):
     path = self.within("curves")/f"{check_name(experiment_id, 'experiment_id')}.csv"
     try:
         text = read_regular(path).decode()
+        if text.count("\n") < 2: return np.empty((0, 2))
         rows = np.loadtxt(io.StringIO(text), delimiter=",", skiprows=1, usecols=(0, 3), ndmin=2)
-    except (OSError, ValueError, UserWarning): return np.empty((0, 2))
+    except (OSError, ValueError): return np.empty((0, 2))
     return rows[np.isfinite(rows).all(1)]
 
 # %% ../nbs/09_store.ipynb #769b15cb

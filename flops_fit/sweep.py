@@ -9,14 +9,13 @@ __all__ = ['MOCK_LAW', 'MOCK_NOISE', 'mock_run', 'TrainingRunner', 'device_execu
 import hashlib, math, time, traceback, warnings
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from fastcore.basics import patch
 from .contract import check_task, make_task
 from .errors import ContractError, check_bool, check_choice, check_kind, check_number
 from .experiments import Experiment, SweepPlan
 from .orders import Orders, missing, stoppable, train_into, train_order
 from .progress import SweepProgress
-from .run import Run, RunTable
+from .run import Run, RunTable, utc_now
 from .store import RunStore
 from .workers import WorkerLost, device_executor
 
@@ -26,8 +25,6 @@ _all_ = ["device_executor"]
 MOCK_LAW = dict(E=1.6, A=50., B=123., alpha=.3, beta=.3) # optimum at 20 tokens per parameter
 MOCK_NOISE = .005 # standard deviation of ln loss
 
-def _now(): return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
 def mock_run(e):
     """A simulated outcome: L = E + A/N^alpha + B/D^beta with .5% noise, seeded by the experiment's
     id, kept within 1.5 to 15."""
@@ -36,7 +33,7 @@ def mock_run(e):
     p, seed = MOCK_LAW, int(hashlib.sha256(e.experiment_id.encode()).hexdigest()[:8], 16)
     noise = np.random.default_rng(seed).normal(0, MOCK_NOISE)
     loss = p["E"] + p["A"]/e.num_params**p["alpha"] + p["B"]/e.num_tokens**p["beta"]
-    return Run.of(e, status="completed", simulated=True, timestamp=_now(), device="none: simulated",
+    return Run.of(e, status="completed", simulated=True, timestamp=utc_now(), device="none: simulated",
                   final_loss=min(15., max(1.5, loss*math.exp(noise))))
 
 # %% ../nbs/11_sweep.ipynb #9c3a3161
@@ -151,7 +148,7 @@ def _simulate(self:TrainingRunner, plan):
 @patch
 def _train(self:TrainingRunner, plan, task, progress):
     "Round by round, until nothing is left that this sweep may try."
-    orders, trunks = None, plan.trunks
+    trunks = plan.trunks
     with stoppable(self.store) as stop:
         orders = Orders(plan.recipe, self.device, stop, self.save_every, self.on_step, self.weights)
         run_all = self._here if self.executor is None else self._through
@@ -232,7 +229,7 @@ def _lost(self:TrainingRunner, es, err, progress):
     why = "".join(traceback.format_exception(err))
     what = "the worker was lost" if isinstance(err, WorkerLost) else "it was tried"
     told = f"{what} twice, the second time: {why}"
-    runs = [Run.of(e, status="failed", error_message=told, timestamp=_now())
+    runs = [Run.of(e, status="failed", error_message=told, timestamp=utc_now())
             for e in missing(self.store, es)]
     self._keep(runs)
     progress.failed |= {r.experiment_id for r in runs}

@@ -8,7 +8,6 @@ __all__ = ['train_trunk', 'Mark', 'Step']
 # %% ../nbs/10_trainer.ipynb #88fa56e2
 import math, time, traceback, warnings
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from fastcore.basics import patch
 from .checkpoint import peek, save_checkpoint
@@ -16,7 +15,7 @@ from .evaluate import PeakMemory, free_memory, measure
 from .experiments import Natural, fork_of
 from .files import Name, NewerFormat
 from .lease import ClaimLost, Unclaimed
-from .run import Run, Share
+from .run import Run, Share, utc_now
 from .trunk import (Diverged, State, Stopped, Trunk, compiled, identity, peak_flops,
                              pick_device, settled, step_alarm)
 
@@ -102,8 +101,7 @@ def attempt(self:_Session, es, folder, again=None):
 def finish(self:_Session, e, curve, again=None, **outcome):
     "Note what came of an experiment; a first divergence is not noted where there is a second try."
     if again is None and self.recipe.retry and outcome["status"] == "diverged": return
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    run = Run.of(e, timestamp=now, device=_device_name(self.device), recipe=self.recipe.to_dict(),
+    run = Run.of(e, timestamp=utc_now(), device=_device_name(self.device), recipe=self.recipe.to_dict(),
                  retried_lr=again, **outcome)
     self.runs.append(run)
     if self.done is not None and self.done(run, curve) is False: self.all_kept = False

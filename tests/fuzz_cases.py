@@ -465,6 +465,8 @@ _MODULES = "RMSNorm|RotaryEmbedding|CausalSelfAttention|FeedForward|TransformerB
 _RECORDS = ("analysis.ScalingAnalysis|calibrate.Calibration|calibrate.RateCheck|curves.(PowerLaw|IsoFlop|Envelope)Fit|lawfit.(LawFit|Answer)|flops.FlopCount|result.(Result|Verification)|solver.(Problem|Solution)|"
             "experiments.(Experiment|SweepPlan)|run.(Run|RunTable)|examples.smalllm.TrainedLM|trainer.Step|store.RunStore|progress.SweepProgress|feed.Feed|trunk.Trunk|explorer.Explorer|errors.FitError|errors.FitWarning|trunk.(Stopped|Diverged)")
 LEFT_OUT = {
+    r"run\.utc_now": "takes nothing",
+    r"run\.Run\.agree": "the second half of check, which is called",
     r"(cli|options|taskfile)\..*|examples\.commands\..*|examples\.example_.*|examples\.demo\..*": "commands and whole sweeps: they take parsed arguments, and tests/test_cli.py calls them with bad ones",
     f"({_RECORDS})".replace(".", r"\."): "records that functions of the package fill; nothing is asked of them as they are made",
     rf"examples\.(gpt|vit)\.({_MODULES})(\.forward)?|examples\.(gpt\.GPT|vit\.VisionTransformer)\.forward|examples\.gpt\.(rotate_half|apply_rotary_pos_emb|gpt_loss_fn)|examples\.vit\.(patchify|accuracy|vit_loss_fn)":
