@@ -15,7 +15,7 @@ from .errors import ContractError, FitWarning, check_kind, check_number, check_n
 from .contract import Task
 from .experiments import SweepPlan, stable_hash
 from .planner import _budgets, _Family, _flops, guess_optimum, plan_sweep
-from .recipe import PowerRate, Recipe, _MACHINE
+from .recipe import PowerRate, Recipe, MACHINE
 from .files import NewerFormat, parse, read_regular, seal, set_aside, unseal, write_atomic
 from .store import RunStore
 from .sweep import TrainingRunner
@@ -164,7 +164,7 @@ def calibrate(
                             fix="use (.25, .5, 1, 2, 4)").tolist()
     flops = _flops(flops)
     rule = replace(asked, lr=None)
-    key = stable_hash("calibration", task.describe(), {k: v for k, v in rule.to_dict().items() if k not in _MACHINE}, budget, flops, list(factors))
+    key = stable_hash("calibration", task.describe(), {k: v for k, v in rule.to_dict().items() if k not in MACHINE}, budget, flops, list(factors))
     kept = Calibration.load(folder/"calibration.json")
     if kept is not None and kept.key == key: return replace(kept, recipe=replace(asked, lr=kept.suggestion))
     small, own = _small_runs(task, budget, rule, flops)
