@@ -12,8 +12,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 import numpy as np, pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from flops_fit.fitter import fit_parametric
-from flops_fit.laws import COUPLED
+from flops_fit.fitter.parametric import fit_parametric
+from flops_fit.fitter.laws import COUPLED
 
 truths = {  # Epoch's refit of Chinchilla; an asymmetric law; and one that couples N and D
     "symmetric": dict(E=1.82, A=482., B=2085., alpha=.348, beta=.366, g=1.),

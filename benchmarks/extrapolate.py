@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np, pandas as pd
 root = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(root))
-from flops_fit.fitter import FitError, fit_parametric
-from flops_fit.runs import read_runs
+from flops_fit.fitter.parametric import FitError, fit_parametric
+from flops_fit.fitter.table import read_runs
 
 data = root.parent/"shared"/"data"/"runs"
 

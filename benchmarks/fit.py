@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np, pandas as pd
 root = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(root))
-from flops_fit.fitter import fit_parametric
-from flops_fit.laws import CHINCHILLA
-from flops_fit.solver import huber
+from flops_fit.fitter.parametric import fit_parametric
+from flops_fit.fitter.laws import CHINCHILLA
+from flops_fit.fitter.solver import huber
 
 theirs = '''
 import json, sys, tempfile, time

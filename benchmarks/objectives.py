@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np, pandas as pd
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 from coverage import design, noise, truths
-from flops_fit.fitter import fit_parametric
-from flops_fit.laws import COUPLED
+from flops_fit.fitter.parametric import fit_parametric
+from flops_fit.fitter.laws import COUPLED
 
 truths = {**truths, "llama": dict(E=.60467, A=59.14, B=155.11, alpha=.31001, beta=.31364, g=1.),
           "kaplan": dict(E=1e-12, A=8.8e13**.076, B=5.4e13**.095, alpha=.076, beta=.095, g=.095), "no_floor": dict(E=1e-12, A=20., B=30., alpha=.12, beta=.13, g=.5)}

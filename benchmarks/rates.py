@@ -29,7 +29,7 @@ def best_rate(rates, losses, near=2.05):
 
 def best_rates(table):
     "A row a width and parametrization: the best rate, its loss, and what the rule of `Recipe` gives."
-    from flops_fit.recipe import lr_rule
+    from flops_fit.planner.recipe import lr_rule
     means = table.groupby(["parametrization", "width", "lr"], as_index=False).loss.mean()
     rows = [dict(parametrization=p, width=w, best=best_rate(g.lr, g.loss)[0], loss=best_rate(g.lr, g.loss)[1]) for (p, w), g in means.groupby(["parametrization", "width"])]
     out = pd.DataFrame(rows).sort_values(["parametrization", "width"], ascending=[False, True], ignore_index=True)
@@ -38,12 +38,12 @@ def best_rates(table):
 
 def train(done):
     "A row a run; the table is written after each."
-    from flops_fit.contract import make_task
+    from flops_fit.planner.contract import make_task
     from flops_fit.examples.corpus import PythonCorpus
     from flops_fit.examples.gpt import byte_gpt, gpt_loss_fn
-    from flops_fit.planner import plan_sweep
-    from flops_fit.recipe import Recipe
-    from flops_fit.trainer import train_trunk
+    from flops_fit.planner.sweep_design import plan_sweep
+    from flops_fit.planner.recipe import Recipe
+    from flops_fit.trainer.train import train_trunk
     train, held_out, rows = PythonCorpus(), PythonCorpus(split="test"), done.to_dict("records")
     have = {(r["parametrization"], r["width"], r["lr"], r["seed"]) for r in rows}
     for kind in RATES:

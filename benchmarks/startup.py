@@ -10,7 +10,7 @@ from pathlib import Path
 CASES = {"python": "pass", "import flops_fit": "import flops_fit", "import pandas": "import pandas", "from flops_fit.core import *": "from flops_fit.core import *"}
 PLAN = """
 import time, numpy as np, torch
-from flops_fit.planner import plan_sweep
+from flops_fit.planner.sweep_design import plan_sweep
 from flops_fit.examples.gpt import GPT
 begun = time.perf_counter()
 plan = plan_sweep(GPT, "d_model", dict(vocab_size=50304, num_layers=24, num_heads=16), compute_budgets=10.**np.arange(18, 26), tokens_per_sample=2048)

@@ -16,8 +16,8 @@ WIDTHS = {"bytes": [16, 24, 32], 512: [24, 32], 1024: [24, 32, 48], 2048: [24, 3
 
 def one_run(task, width, recipe):
     "The run of a width. A plan refuses fewer tokens than a tenth of the parameters, which is what GPT-2's vocabulary leaves; then it is a longer run cut short."
-    from flops_fit.dataset import ContractError
-    from flops_fit.planner import plan_sweep
+    from flops_fit.planner.dataset import ContractError
+    from flops_fit.planner.sweep_design import plan_sweep
     try: return plan_sweep(task, compute_budgets=[BUDGET], sizes=[width], recipe=recipe).experiments[0]
     except ContractError: e = plan_sweep(task, compute_budgets=[4*BUDGET], sizes=[width], recipe=recipe).experiments[0]
     d, tps = BUDGET/e.flops_per_token, task.train.tokens_per_sample
@@ -29,12 +29,12 @@ def one_run(task, width, recipe):
 
 def train(data, cache, done):
     "A row a run."
-    from flops_fit.contract import make_task
+    from flops_fit.planner.contract import make_task
     from flops_fit.examples.gpt import byte_gpt, gpt_loss_fn
     from flops_fit.examples.smalllm import train_tokenizer
     from flops_fit.examples.tinystories import TinyStoriesDataset
-    from flops_fit.recipe import Recipe
-    from flops_fit.trainer import train_trunk
+    from flops_fit.planner.recipe import Recipe
+    from flops_fit.trainer.train import train_trunk
     text, cache, rows = data/"tinystories", Path(cache), done.to_dict("records")
     texts = {split: [s.strip() for f in sorted(text.glob(f"*{split}*.txt")) for s in f.read_text(encoding="utf-8", errors="replace").split("<|endoftext|>")] for split in ("train", "valid")}
     size = sum(len(s.encode()) for s in texts["valid"] if s)

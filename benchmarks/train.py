@@ -8,13 +8,13 @@ Writes benchmarks/results/train_steps.json, train_sweep.json and train.md. Ratio
 import json, math, os, platform, resource, statistics, sys, tempfile, time
 from pathlib import Path
 import torch
-from flops_fit.evaluate import evaluate
+from flops_fit.trainer.evaluation import evaluate
 from flops_fit.examples.demo import BUDGETS, WIDTHS, demo_task
 from flops_fit.examples.gpt import byte_gpt, gpt_loss_fn
-from flops_fit.planner import plan_sweep
-from flops_fit.recipe import Recipe
-from flops_fit.sweep import TrainingRunner, device_executor
-from flops_fit.trunk import Trunk
+from flops_fit.planner.sweep_design import plan_sweep
+from flops_fit.planner.recipe import Recipe
+from flops_fit.trainer.sweep import TrainingRunner, device_executor
+from flops_fit.trainer.trunk import Trunk
 
 RESULTS = Path(__file__).parent/"results"
 RECIPE = Recipe(batch_tokens=512, weight_decay=0., min_steps=50)

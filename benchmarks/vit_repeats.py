@@ -11,8 +11,8 @@ from contextlib import nullcontext
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from flops_fit.fitter import fit_parametric
-from flops_fit.repeats import fit_repeats
+from flops_fit.fitter.parametric import fit_parametric
+from flops_fit.fitter.repeats import fit_repeats
 
 HERE = Path(__file__).resolve().parent
 WIDTHS = [8, 16, 32]
@@ -22,13 +22,13 @@ SETS = [(False, u, [4000, 10_000, 30_000]) for u in (1000, 3000, 50_000)] + [ # 
 
 def train(root, output_dir, workers):
     "The runs, a trunk a width and set of images."
-    from flops_fit.contract import make_task
+    from flops_fit.planner.contract import make_task
     from flops_fit.examples import CIFAR10Dataset, VisionTransformer, vit_loss_fn
     from flops_fit.examples.vit import accuracy
-    from flops_fit.flops import exact_flops
-    from flops_fit.planner import plan_sweep
-    from flops_fit.recipe import Recipe
-    from flops_fit.sweep import TrainingRunner, device_executor
+    from flops_fit.planner.flops import exact_flops
+    from flops_fit.planner.sweep_design import plan_sweep
+    from flops_fit.planner.recipe import Recipe
+    from flops_fit.trainer.sweep import TrainingRunner, device_executor
     test, rows = CIFAR10Dataset(root, train=False), []
     with device_executor(workers) if workers > 1 else nullcontext() as executor:
         for augment, unique, seen in SETS:

@@ -3,7 +3,7 @@
 import statistics, time
 import numpy as np, pandas as pd
 from flops_fit.core import *
-from flops_fit.laws import LAWS
+from flops_fit.fitter.laws import LAWS
 
 
 def made_up(n=240):

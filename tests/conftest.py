@@ -19,7 +19,7 @@ def shared_data():
 @pytest.fixture(scope="session")
 def plan():
     "Nine runs of three trunks."
-    from flops_fit.planner import plan_sweep
+    from flops_fit.planner.sweep_design import plan_sweep
     from models import BUDGETS, RECIPE, SIZES, xor_task
     return plan_sweep(xor_task(), compute_budgets=BUDGETS, sizes=SIZES, recipe=RECIPE)
 
@@ -27,7 +27,7 @@ def plan():
 @pytest.fixture(scope="session")
 def undisturbed(plan, tmp_path_factory):
     "What comes of `plan` when nothing goes wrong: {experiment_id: (status, loss)}."
-    from flops_fit.sweep import TrainingRunner
+    from flops_fit.trainer.sweep import TrainingRunner
     from models import outcome, xor_task
     runs = TrainingRunner(output_dir=tmp_path_factory.mktemp("u")/"s", progress=False).run_sweep(plan, xor_task())
     assert {r.status for r in runs} == {"completed"}

@@ -44,7 +44,7 @@ def columns(**more): return dict(N=runs().num_params.to_numpy(), D=runs().num_to
 
 @lru_cache(None)
 def analysis():
-    from flops_fit.analyzer import ScalingLawAnalyzer
+    from flops_fit.fitter.analyzer import ScalingLawAnalyzer
     return ScalingLawAnalyzer(runs()).analyze()
 
 
@@ -60,23 +60,23 @@ def coupled(): return analysis().coupled
 def plain(): return analysis().plain
 @lru_cache(None)
 def repeats():
-    from flops_fit.repeats import fit_repeats
+    from flops_fit.fitter.repeats import fit_repeats
     return fit_repeats(coupled(), np.minimum(coupled().data["D"], 1e9))
 @lru_cache(None)
 def isoflop():
-    from flops_fit.curves import fit_isoflop
+    from flops_fit.fitter.curves import fit_isoflop
     return fit_isoflop(**columns(budgets=runs().flops.to_numpy()))
 @lru_cache(None)
 def power():
-    from flops_fit.curves import fit_power_law
+    from flops_fit.fitter.curves import fit_power_law
     return fit_power_law([1e18, 3e18, 1e19, 3e19, 1e20], [1e8, 1.8e8, 3e8, 5.5e8, 1e9])
 @lru_cache(None)
 def task():
-    from flops_fit.contract import make_task
+    from flops_fit.planner.contract import make_task
     return make_task(Net, "width", dataset=xor_data(), loss_fn=F.cross_entropy, eval_tokens=400)
 @lru_cache(None)
 def plan():
-    from flops_fit.planner import plan_sweep
+    from flops_fit.planner.sweep_design import plan_sweep
     return plan_sweep(task(), compute_budgets=BUDGETS, sizes=SIZES, recipe=RECIPE)
 @lru_cache(None)
 def net(): torch.manual_seed(0); return Net(8)
@@ -87,7 +87,7 @@ def folder(): return Path(tempfile.mkdtemp(prefix="fuzz"))
 @lru_cache(None)
 def result(): # of a simulated sweep, on disk
     from flops_fit.core import find_optimal
-    from flops_fit.recipe import Recipe
+    from flops_fit.planner.recipe import Recipe
     return find_optimal(Net, "width", compute_budgets=[1e9, 3e9, 1e10], sizes=[8, 16, 32, 64], recipe=Recipe(min_steps=1), mode="mock", output_dir=folder()/"sweep", progress=False)
 @lru_cache(None)
 def elsewhere(): # of runs made elsewhere
@@ -119,13 +119,13 @@ def stories():
 def problem(): return plain().problem
 @lru_cache(None)
 def calibration():
-    from flops_fit.calibrate import Calibration
-    from flops_fit.recipe import PowerRate, Recipe
+    from flops_fit.trainer.calibration import Calibration
+    from flops_fit.planner.recipe import PowerRate, Recipe
     rows = [dict(size=s, num_params=n, num_tokens=1e5, lr=r, loss=2 + np.log(r/.003)**2*.1) for s, n in ((8, 1e4), (16, 3e4)) for r in (.001, .003, .01)]
     return Calibration(rows, [dict(size=8, num_params=10_000, lr=.003, edge=False), dict(size=16, num_params=30_000, lr=.003, edge=False)], PowerRate(.003, -.1), Recipe(lr=PowerRate(.003, -.1)))
 @lru_cache(None)
 def rate_check():
-    from flops_fit.calibrate import RateCheck
+    from flops_fit.trainer.calibration import RateCheck
     return RateCheck([dict(size=8, num_params=10_000, planned_lr=.003, lr=r, loss=2.) for r in (.001, .003, .01)], [])
 @lru_cache(None)
 def verification(): return result().verify(1e11)
@@ -137,12 +137,13 @@ def picture():
 # fits
 
 def _fitter():
-    from flops_fit import coupled as c, curves as u, decisions, diagnostics as d, fitter, intervals, laws, lawfit, repeats as r, solver
-    good("fitter.fit_parametric", fitter.fit_parametric, columns, weight=14)
+    from flops_fit.fitter import (answers, coupled as c, curves as u, diagnostics as d, intervals,
+                                  lawfit, laws, parametric as fitter, repeats as r, solver)
+    good("parametric.fit_parametric", fitter.fit_parametric, columns, weight=14)
     for law in ("coupled", "kaplan", "data_constrained", "repeats"):
         extra = dict(unique_tokens=1e9) if law in ("data_constrained", "repeats") else {}
-        good(f"fitter.fit_parametric, {law}", fitter.fit_parametric, lambda law=law, extra=extra: columns(law=law, **extra), weight=2)
-    good("fitter.fit_parametric, options", fitter.fit_parametric, lambda: columns(objective="huber", delta=1e-3, weights=np.ones(20), groups=runs().trunk.to_numpy(), fixed={"E": 1.7}, tied={"beta": "alpha"},
+        good(f"parametric.fit_parametric, {law}", fitter.fit_parametric, lambda law=law, extra=extra: columns(law=law, **extra), weight=2)
+    good("parametric.fit_parametric, options", fitter.fit_parametric, lambda: columns(objective="huber", delta=1e-3, weights=np.ones(20), groups=runs().trunk.to_numpy(), fixed={"E": 1.7}, tied={"beta": "alpha"},
          bounds={"A": (1., 1e6)}, loss_se=np.full(20, .01), unique_tokens=1e10, compute=runs().flops.to_numpy(), flops_factor=6., starts=dict(E=[1.5], A=[300.], B=[300.], alpha=[.3], beta=[.3])), weight=8)
     good("curves.fit_power_law", u.fit_power_law, lambda: dict(x=[1e18, 3e18, 1e19, 3e19, 1e20], y=[1e8, 1.8e8, 3e8, 5.5e8, 1e9]), weight=6)
     good("curves.fit_power_law, floor", u.fit_power_law, lambda: dict(x=np.geomspace(1, 1e4, 8), y=3*np.geomspace(1, 1e4, 8)**-.5 + .5, floor=True, y_se=np.full(8, .01)), weight=3)
@@ -202,7 +203,7 @@ TABLE = ("loss_se", "compute_budget", "unique_tokens", "log_se", "source", "expe
 
 def odd_analysis(runs, columns=None, flops_factor=6., C=None, unique_tokens="data"):
     "Everything that an analysis of runs is asked by one who reads it."
-    from flops_fit.analyzer import ScalingLawAnalyzer
+    from flops_fit.fitter.analyzer import ScalingLawAnalyzer
     from flops_fit.errors import FitError
     a = ScalingLawAnalyzer(runs, columns=columns, flops_factor=flops_factor).analyze()
     out = dict(said=repr(a), summary=a.summary(), next=a.next_step, html=a._repr_html_())
@@ -230,12 +231,14 @@ def odd_runs(seed):
 OPEN = (r"\.approaches\.",) # what an approach does not determine is NaN there
 
 def _tables():
-    from flops_fit import analysis as a, analyzer, diagnostics as d, plotter, runs as r, result as s
-    good("runs.read_runs", r.read_runs, lambda: dict(source=runs().copy(), columns=None, flops_factor=6.), weight=8, blank=TABLE)
-    good("runs.read_runs, dicts", r.read_runs, lambda: dict(source=runs().to_dict("records"), columns={"loss": "loss"}), weight=4, blank=TABLE)
-    good("runs.read_runs, lists", r.read_runs, lambda: dict(source={k: [*v] for k, v in columns().items()}), weight=4, blank=TABLE)
-    good("runs.read_runs, file", r.read_runs, lambda: dict(source=_csv()), weight=1, blank=TABLE)
-    good("runs.isoflop_budgets", r.isoflop_budgets, lambda: dict(N=columns()["N"], C=runs().flops.to_numpy(), width=.13), weight=2, blank=("answer",)) # NaN where a run belongs to none
+    from flops_fit import result as s, text
+    from flops_fit.fitter import analysis as a, analyzer, diagnostics as d, table as r
+    from flops_fit.plotter import plots as plotter
+    good("table.read_runs", r.read_runs, lambda: dict(source=runs().copy(), columns=None, flops_factor=6.), weight=8, blank=TABLE)
+    good("table.read_runs, dicts", r.read_runs, lambda: dict(source=runs().to_dict("records"), columns={"loss": "loss"}), weight=4, blank=TABLE)
+    good("table.read_runs, lists", r.read_runs, lambda: dict(source={k: [*v] for k, v in columns().items()}), weight=4, blank=TABLE)
+    good("table.read_runs, file", r.read_runs, lambda: dict(source=_csv()), weight=1, blank=TABLE)
+    good("table.isoflop_budgets", r.isoflop_budgets, lambda: dict(N=columns()["N"], C=runs().flops.to_numpy(), width=.13), weight=2, blank=("answer",)) # NaN where a run belongs to none
     good("analyzer.ScalingLawAnalyzer", analyzer.ScalingLawAnalyzer, lambda: dict(runs=runs().copy(), columns=None, flops_factor=6.), weight=2)
     good("analyzer.ScalingLawAnalyzer.analyze", odd_analysis, lambda: dict(runs=runs().copy()), weight=.5, blank=OPEN)
     for seed in range(16): good(f"analyzer.ScalingLawAnalyzer.analyze, odd {seed}", odd_analysis, odd_runs(seed), weight=.04, refused=True, blank=OPEN)
@@ -244,9 +247,9 @@ def _tables():
     m("disagreements", lambda: dict(C=1e21)); m("predict", lambda: dict(C=1e21, unique_tokens=1e9), 5)
     m("predict_optimal_size", lambda: dict(C=1e21), 2); m("chinchilla_table", lambda: dict(compute_budgets=[1e19, 1e22], unique_tokens="data"), 4); m("summary", dict, .1)
     for name in ("simulated", "max_compute", "optimal_ratio", "unique_tokens", "next_step", "disagreement"): good(f"analysis.ScalingAnalysis.{name}", look(analysis, name), weight=.05)
-    good("diagnostics.human", d.human, lambda: dict(x=1.23e9, digits=3))
-    good("diagnostics.flop", d.flop, lambda: dict(C=1e20))
-    good("diagnostics.between", d.between, lambda: dict(values=dict(a=1., a_lower=.5, a_upper=2.), name="a", show=d.human))
+    good("text.human", text.human, lambda: dict(x=1.23e9, digits=3))
+    good("text.flop", text.flop, lambda: dict(C=1e20))
+    good("text.between", text.between, lambda: dict(values=dict(a=1., a_lower=.5, a_upper=2.), name="a", show=text.human))
     good("diagnostics.design_warnings", d.design_warnings, lambda: dict(N=columns()["N"], D=columns()["D"], C=runs().flops.to_numpy()))
     good("diagnostics.grid_edges", d.grid_edges, lambda: dict(N=columns()["N"], loss=columns()["loss"], budgets=runs().flops.to_numpy()))
     good("diagnostics.influence", d.influence, lambda: dict(fit=coupled(), C=1e21), weight=.5)
@@ -259,11 +262,11 @@ def _tables():
     good("diagnostics.next_step", d.next_step, lambda: dict(analysis=analysis()), weight=.5)
     for name in ("isoflops", "scaling_laws", "tokens_per_param", "loss", "residuals"):
         extra = dict(against="num_params") if name == "residuals" else dict(C=1e21) if name != "isoflops" else {}
-        good(f"plotter.plot_{name}", getattr(plotter, f"plot_{name}"), lambda extra=extra: dict(analysis=analysis(), ax=picture(), **extra), weight=.25)
-    good("plotter.ScalingVisualizer", plotter.ScalingVisualizer, lambda: dict(analysis=analysis()), weight=.5)
+        good(f"plots.plot_{name}", getattr(plotter, f"plot_{name}"), lambda extra=extra: dict(analysis=analysis(), ax=picture(), **extra), weight=.25)
+    good("plots.ScalingVisualizer", plotter.ScalingVisualizer, lambda: dict(analysis=analysis()), weight=.5)
     shown = lru_cache(None)(lambda: plotter.ScalingVisualizer(analysis()))
-    for name in ("plot_isoflops", "plot_scaling_laws", "plot_tokens_per_param"): good(f"plotter.ScalingVisualizer.{name}", _method(shown, plotter.ScalingVisualizer, name), lambda: dict(ax=picture()), weight=.1)
-    good("plotter.ScalingVisualizer.plot_all", _method(shown, plotter.ScalingVisualizer, "plot_all"), lambda: dict(path="plots", dpi=20), weight=.03)
+    for name in ("plot_isoflops", "plot_scaling_laws", "plot_tokens_per_param"): good(f"plots.ScalingVisualizer.{name}", _method(shown, plotter.ScalingVisualizer, name), lambda: dict(ax=picture()), weight=.1)
+    good("plots.ScalingVisualizer.plot_all", _method(shown, plotter.ScalingVisualizer, "plot_all"), lambda: dict(path="plots", dpi=20), weight=.03)
     for which, res in (("", elsewhere), (", of a sweep", result)):
         m = lambda name, args=dict, weight=1., **kw: good(f"result.Result.{name}{which}", _method(res, s.Result, name), args, weight=weight, **kw)
         m("predict", lambda: dict(compute_budget=1e20, unique_tokens="data"), 2)
@@ -291,7 +294,9 @@ GIVEN = (r"\.(dataset|indices|model_kwargs|task|dropped|counts)",) # what the us
 
 
 def _sweeps():
-    from flops_fit import calibrate as c, contract as k, dataset as d, errors as e, evaluate as v, flops as f, loggers as l, planner as p, recipe as r, core
+    from flops_fit import core, errors as e
+    from flops_fit.planner import contract as k, dataset as d, flops as f, recipe as r, sweep_design as p
+    from flops_fit.trainer import calibration as c, evaluation as v, loggers as l
     good("dataset.split_sample", lambda sample: bool(d.split_sample(sample)), lambda: dict(sample=(torch.ones(2), torch.ones(2)))) # it gives back what it was given
     good("dataset.wrap_dataset", d.wrap_dataset, lambda: dict(dataset=xor_data(40), tokens_per_sample=1), weight=3, blank=GIVEN)
     good("dataset.validate_dataset", d.validate_dataset, lambda: dict(dataset=xor_data(40), batch_size=2), weight=3, blank=GIVEN)
@@ -326,33 +331,33 @@ def _sweeps():
     of("decides", dict)
     of("lr_factor", lambda: dict(step=3, num_steps=100, warmup_steps=10)); of("to_dict", dict)
     good("recipe.Recipe.from_dict", r.Recipe.from_dict, lambda: dict(d=RECIPE.to_dict()), weight=2)
-    good("planner.guess_optimum", p.guess_optimum, lambda: dict(compute_budget=1e20, flops_per_param_per_token=6, tokens_per_param=20.), weight=2)
-    good("planner.plan_sweep", p.plan_sweep, lambda: model(compute_budgets=[1e7, 1e8], num_sizes=3, recipe=RECIPE, flops=6, seeds=(0,), tokens_per_sample=1, span=3., tokens_per_param=20., size_multiple=4), weight=3)
-    good("planner.plan_sweep, sizes", p.plan_sweep, lambda: model(compute_budgets=BUDGETS, sizes=SIZES, recipe=RECIPE, dataset=xor_data(400), loss_fn=F.cross_entropy), weight=2)
-    good("planner.plan_optimum", p.plan_optimum, lambda: dict(task=task(), compute_budget=1e8, targets=[1e3], recipe=RECIPE, flops=6, tokens_per_sample=1), weight=1)
+    good("sweep_design.guess_optimum", p.guess_optimum, lambda: dict(compute_budget=1e20, flops_per_param_per_token=6, tokens_per_param=20.), weight=2)
+    good("sweep_design.plan_sweep", p.plan_sweep, lambda: model(compute_budgets=[1e7, 1e8], num_sizes=3, recipe=RECIPE, flops=6, seeds=(0,), tokens_per_sample=1, span=3., tokens_per_param=20., size_multiple=4), weight=3)
+    good("sweep_design.plan_sweep, sizes", p.plan_sweep, lambda: model(compute_budgets=BUDGETS, sizes=SIZES, recipe=RECIPE, dataset=xor_data(400), loss_fn=F.cross_entropy), weight=2)
+    good("sweep_design.plan_optimum", p.plan_optimum, lambda: dict(task=task(), compute_budget=1e8, targets=[1e3], recipe=RECIPE, flops=6, tokens_per_sample=1), weight=1)
     good("core.find_optimal", core.find_optimal, lambda: model(model_kwargs={}, dataset=xor_data(400), loss_fn=F.cross_entropy, compute_budgets=BUDGETS, train=False, mode="local", output_dir="out", recipe=RECIPE, sizes=SIZES,
          progress=False), weight=2, keep=("train",))
     good("core.find_optimal, mock", core.find_optimal, lambda: model(compute_budgets=[1e9, 3e9, 1e10], mode="mock", output_dir=tempfile.mkdtemp(), recipe=RECIPE, sizes=[8, 16, 32], progress=False), weight=.15, blank=TABLE,
          keep=("train", "mode"))
-    good("evaluate.is_out_of_memory", v.is_out_of_memory, lambda: dict(error=RuntimeError("out of memory")), weight=.3)
-    good("evaluate.free_memory", v.free_memory, weight=.01)
-    good("evaluate.PeakMemory", v.PeakMemory, lambda: dict(device="cpu"), weight=.3)
-    good("evaluate.PeakMemory.read", lambda: v.PeakMemory("cpu").read(), weight=.05)
-    good("evaluate.measure", v.measure, lambda: dict(model=net(), source=source(), fns=dict(loss=F.cross_entropy), num_tokens=64, device="cpu"))
-    good("evaluate.evaluate", v.evaluate, lambda: dict(model=net(), source=source(), loss_fn=F.cross_entropy, num_tokens=64, device="cpu"))
+    good("evaluation.is_out_of_memory", v.is_out_of_memory, lambda: dict(error=RuntimeError("out of memory")), weight=.3)
+    good("evaluation.free_memory", v.free_memory, weight=.01)
+    good("evaluation.PeakMemory", v.PeakMemory, lambda: dict(device="cpu"), weight=.3)
+    good("evaluation.PeakMemory.read", lambda: v.PeakMemory("cpu").read(), weight=.05)
+    good("evaluation.measure", v.measure, lambda: dict(model=net(), source=source(), fns=dict(loss=F.cross_entropy), num_tokens=64, device="cpu"))
+    good("evaluation.evaluate", v.evaluate, lambda: dict(model=net(), source=source(), loss_fn=F.cross_entropy, num_tokens=64, device="cpu"))
     good("loggers.TensorBoardLogger", l.TensorBoardLogger, lambda: dict(folder="board"), weight=.3)
     good("loggers.WandbLogger", l.WandbLogger, lambda: dict(project="mine"), weight=.3)
-    good("calibrate.best_rate", c.best_rate, lambda: dict(tried={.001: 2.3, .003: 2.1, .01: 2.4}), weight=2)
-    good("calibrate.fit_rates", c.fit_rates, lambda: dict(best=[(1e5, .01), (1e6, .005)], exponent=-.33, sd=.2, noise=.2), weight=2)
-    good("calibrate.Calibration.to_dataframe", lambda: calibration().to_dataframe(), weight=.05)
-    good("calibrate.Calibration.plot", lambda axes=None: calibration().plot(axes), weight=.1)
-    good("calibrate.Calibration.save", lambda path: calibration().save(path), lambda: dict(path="calibration.json"), weight=.5)
-    good("calibrate.Calibration.load", c.Calibration.load, lambda: dict(path="calibration.json"), weight=.5)
-    good("calibrate.calibrate", c.calibrate, lambda: dict(task=task(), compute_budgets=[2e5], recipe=RECIPE, output_dir=folder()/"rates", progress=False, factors=(1,)), weight=.1, keep=("output_dir",))
-    good("calibrate.RateCheck.ok", look(rate_check, "ok"), weight=.05)
-    good("calibrate.RateCheck.to_dataframe", lambda: rate_check().to_dataframe(), weight=.05)
-    good("calibrate.RateCheck.plot", lambda ax=None: rate_check().plot(ax), weight=.1)
-    good("calibrate.check_rates", c.check_rates, lambda: dict(task=task(), plan=plan(), output_dir=folder()/"checked", factors=(1.5,), progress=False), weight=.1, keep=("output_dir", "task"))
+    good("calibration.best_rate", c.best_rate, lambda: dict(tried={.001: 2.3, .003: 2.1, .01: 2.4}), weight=2)
+    good("calibration.fit_rates", c.fit_rates, lambda: dict(best=[(1e5, .01), (1e6, .005)], exponent=-.33, sd=.2, noise=.2), weight=2)
+    good("calibration.Calibration.to_dataframe", lambda: calibration().to_dataframe(), weight=.05)
+    good("calibration.Calibration.plot", lambda axes=None: calibration().plot(axes), weight=.1)
+    good("calibration.Calibration.save", lambda path: calibration().save(path), lambda: dict(path="calibration.json"), weight=.5)
+    good("calibration.Calibration.load", c.Calibration.load, lambda: dict(path="calibration.json"), weight=.5)
+    good("calibration.calibrate", c.calibrate, lambda: dict(task=task(), compute_budgets=[2e5], recipe=RECIPE, output_dir=folder()/"rates", progress=False, factors=(1,)), weight=.1, keep=("output_dir",))
+    good("calibration.RateCheck.ok", look(rate_check, "ok"), weight=.05)
+    good("calibration.RateCheck.to_dataframe", lambda: rate_check().to_dataframe(), weight=.05)
+    good("calibration.RateCheck.plot", lambda ax=None: rate_check().plot(ax), weight=.1)
+    good("calibration.check_rates", c.check_rates, lambda: dict(task=task(), plan=plan(), output_dir=folder()/"checked", factors=(1.5,), progress=False), weight=.1, keep=("output_dir", "task"))
     good("errors.ContractError", e.ContractError, lambda: dict(what="a", expected="b", got="c", fix="d"), weight=.3, blank=(".",), keep=("what", "expected", "fix")) # it says whatever came
     good("errors.as_floats", e.as_floats, lambda: dict(value=[1, 2]), weight=.5, blank=("answer",)) # NaN for None
     good("errors.check_device", e.check_device, lambda: dict(value="cpu", what="device"), keep=("what", "fix", "error", "optional"), weight=.5)
@@ -423,19 +428,22 @@ def _tokens():
 # the rest: plans, stores, explorers
 
 def _others():
-    from flops_fit import experiments as e, explorer as x, explore_fit as xf, explore_plan as xp, files, run, sweep, trunk
-    good("experiments.SweepPlan.estimate", _method(plan, e.SweepPlan, "estimate"), lambda: dict(device="cpu", num_devices=2, price_per_hour=2.))
-    for name in ("num_experiments", "total_flops", "trunks", "spent_flops"): good(f"experiments.SweepPlan.{name}", look(plan, name), weight=.05)
+    from flops_fit import files
+    from flops_fit.planner import plan as e
+    from flops_fit.plotter import explore_fit as xf, explore_plan as xp, explorer as x
+    from flops_fit.trainer import run, sweep, trunk
+    good("plan.SweepPlan.estimate", _method(plan, e.SweepPlan, "estimate"), lambda: dict(device="cpu", num_devices=2, price_per_hour=2.))
+    for name in ("num_experiments", "total_flops", "trunks", "spent_flops"): good(f"plan.SweepPlan.{name}", look(plan, name), weight=.05)
     for name in ("fork_of", "own_steps"):
         args = dict(num_steps=100, recipe=RECIPE) if name == "fork_of" else dict(experiments=plan().experiments[:2], recipe=RECIPE)
-        good(f"experiments.{name}", getattr(e, name), lambda args=args: dict(args), weight=.3)
-    good("experiments.SweepPlan.cost", lambda es: plan().cost(es), lambda: dict(es=plan().experiments[:2]), weight=.3)
-    good("experiments.SweepPlan.to_dataframe", lambda: plan().to_dataframe(), weight=.05)
-    good("experiments.SweepPlan.to_dict", lambda: plan().to_dict(), weight=.05)
-    good("experiments.SweepPlan.from_dict", e.SweepPlan.from_dict, lambda: dict(d=plan().to_dict()), weight=1, allowed=(files.Unreadable,), blank=GIVEN) # what a plan on disk is refused with
-    good("experiments.SweepPlan.save", _method(plan, e.SweepPlan, "save"), lambda: dict(path="plan.json"), weight=.5)
-    good("experiments.SweepPlan.load", e.SweepPlan.load, lambda: (plan().save("plan.json"), dict(path="plan.json"))[1], weight=.5)
-    good("experiments.Experiment.to_dict", lambda: plan().experiments[0].to_dict(), weight=.05)
+        good(f"plan.{name}", getattr(e, name), lambda args=args: dict(args), weight=.3)
+    good("plan.SweepPlan.cost", lambda es: plan().cost(es), lambda: dict(es=plan().experiments[:2]), weight=.3)
+    good("plan.SweepPlan.to_dataframe", lambda: plan().to_dataframe(), weight=.05)
+    good("plan.SweepPlan.to_dict", lambda: plan().to_dict(), weight=.05)
+    good("plan.SweepPlan.from_dict", e.SweepPlan.from_dict, lambda: dict(d=plan().to_dict()), weight=1, allowed=(files.Unreadable,), blank=GIVEN) # what a plan on disk is refused with
+    good("plan.SweepPlan.save", _method(plan, e.SweepPlan, "save"), lambda: dict(path="plan.json"), weight=.5)
+    good("plan.SweepPlan.load", e.SweepPlan.load, lambda: (plan().save("plan.json"), dict(path="plan.json"))[1], weight=.5)
+    good("plan.Experiment.to_dict", lambda: plan().experiments[0].to_dict(), weight=.05)
     good("run.Run.of", run.Run.of, lambda: dict(experiment=plan().experiments[0]), weight=.3)
     good("run.Run.from_dict", run.Run.from_dict, lambda: dict(d=sweep.mock_run(plan().experiments[0]).to_dict()), weight=1)
     good("run.RunTable.to_dataframe", lambda: run.RunTable([sweep.mock_run(x) for x in plan().experiments]).to_dataframe(), weight=.05, blank=TABLE)
@@ -462,8 +470,8 @@ def _others():
 
 # Not called, each with the reason
 _MODULES = "RMSNorm|RotaryEmbedding|CausalSelfAttention|FeedForward|TransformerBlock|ViTBlock"
-_RECORDS = ("analysis.ScalingAnalysis|calibrate.Calibration|calibrate.RateCheck|curves.(PowerLaw|IsoFlop|Envelope)Fit|lawfit.(LawFit|Answer)|flops.FlopCount|result.(Result|Verification)|solver.(Problem|Solution)|"
-            "experiments.(Experiment|SweepPlan)|run.(Run|RunTable)|examples.smalllm.TrainedLM|trainer.Step|store.RunStore|progress.SweepProgress|feed.Feed|trunk.Trunk|explorer.Explorer|errors.FitError|errors.FitWarning|trunk.(Stopped|Diverged)")
+_RECORDS = ("analysis.ScalingAnalysis|calibration.Calibration|calibration.RateCheck|curves.(PowerLaw|IsoFlop|Envelope)Fit|lawfit.(LawFit|Answer)|flops.FlopCount|result.(Result|Verification)|solver.(Problem|Solution)|"
+            "plan.(Experiment|SweepPlan)|run.(Run|RunTable)|examples.smalllm.TrainedLM|train.Step|store.RunStore|progress.SweepProgress|feed.Feed|trunk.Trunk|explorer.Explorer|errors.FitError|errors.FitWarning|trunk.(Stopped|Diverged)")
 LEFT_OUT = {
     r"run\.utc_now": "takes nothing",
     r"run\.Run\.agree": "the second half of check, which is called",
@@ -478,7 +486,7 @@ LEFT_OUT = {
     r"explorer\.(log_axis|label|simulated_mark|png|log_slider|choice_slider|some_or_none|int_slider|dropdown|number|button|Ticks)|.*\.explore|sweep\.TrainingRunner\.monitor|monitor\.Monitor.*":
         "pieces of widgets, which ipywidgets checks by itself; test_widgets drives them",
     r"(store|checkpoint|files|lease|orders|workers|progress|feed|trainer)\..*|trunk\.(?!pick_device).*|sweep\.(Stop|stoppable|Orders|train_into|train_order|TrainingRunner\.(check|run_sweep_from_plan)).*|"
-    r"experiments\.(html_table|stable_hash|Experiment\..*|SweepPlan\.check)|run\.(marked|Run\.(check|under|to_json|from_json))|result\.Result\.(load|train)":
+    r"text\.html_table|lazy\.lazily|plan\.(stable_hash|Experiment\..*|SweepPlan\.check)|run\.(marked|Run\.(check|under|to_json|from_json))|result\.Result\.(load|train)":
         "what happens while a sweep trains and on disk: tests/faults breaks it call by call",
     r"examples\.cifar\.CIFAR10Dataset\..*|examples\.smalllm\.TrainedLM\.best": "they need data or a trained model that is not here",
 }

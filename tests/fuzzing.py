@@ -314,7 +314,7 @@ def public():
     "Every public callable: module.name, and module.Class.name for methods and properties."
     out = []
     for mod in modules():
-        short = mod.__name__.removeprefix("flops_fit.")
+        short = re.sub(r"^flops_fit\.((fitter|planner|trainer|plotter)\.)?", "", mod.__name__)
         for k in getattr(mod, "__all__", []):
             o = getattr(mod, k)
             if not callable(o) or getattr(o, "__module__", None) != mod.__name__: continue

@@ -1,7 +1,7 @@
 "Small models and data that several test files use."
 import torch, torch.nn as nn, torch.nn.functional as F
-from flops_fit.contract import make_task
-from flops_fit.recipe import Recipe
+from flops_fit.planner.contract import make_task
+from flops_fit.planner.recipe import Recipe
 
 
 class Net(nn.Module):
@@ -41,6 +41,6 @@ def outcome(runs): return {r.experiment_id: (r.status, r.final_loss) for r in ru
 
 def sweep(path, plan):
     "A sweep in a process of its own."
-    from flops_fit.sweep import TrainingRunner
+    from flops_fit.trainer.sweep import TrainingRunner
     torch.set_num_threads(1)
     TrainingRunner(output_dir=path, progress=False, save_every=.02).run_sweep(plan, xor_task())

@@ -1,9 +1,9 @@
 "From a table of runs to an analysis: approaches side by side, predictions, tables, and honest refusals"
 import re
 import numpy as np, pandas as pd, pytest
-from flops_fit.laws import CHINCHILLA, COUPLED, FitError
-from flops_fit.analyzer import ScalingAnalysis, ScalingLawAnalyzer
-from flops_fit.runs import read_runs
+from flops_fit.fitter.laws import CHINCHILLA, COUPLED, FitError
+from flops_fit.fitter.analyzer import ScalingAnalysis, ScalingLawAnalyzer
+from flops_fit.fitter.table import read_runs
 
 truth = dict(E=1.7, A=400., B=600., alpha=.33, beta=.3)
 

@@ -3,13 +3,13 @@ import json, math
 from dataclasses import replace
 import pytest, torch, torch.nn.functional as F
 from hypothesis import given, strategies as st
-from flops_fit.calibrate import Calibration, best_rate, calibrate, check_rates, fit_rates
+from flops_fit.trainer.calibration import Calibration, best_rate, calibrate, check_rates, fit_rates
 from flops_fit.core import find_optimal
-from flops_fit.dataset import ContractError
-from flops_fit.experiments import SweepPlan
-from flops_fit.planner import plan_sweep
-from flops_fit.recipe import PowerRate, Recipe
-from flops_fit.store import RunStore
+from flops_fit.planner.dataset import ContractError
+from flops_fit.planner.plan import SweepPlan
+from flops_fit.planner.sweep_design import plan_sweep
+from flops_fit.planner.recipe import PowerRate, Recipe
+from flops_fit.trainer.store import RunStore
 from models import BUDGETS, Net, RECIPE, SIZES, xor_data, xor_task
 
 ASKED = replace(RECIPE, lr="calibrate")
@@ -44,8 +44,8 @@ def test_it_is_made_once_and_kept(tmp_path, monkeypatch):
     assert found.recipe == replace(ASKED, lr=found.suggestion) and Recipe.from_dict(found.recipe.to_dict()) == found.recipe
     kept = Calibration.load(tmp_path/"calibration.json")
     assert kept == found
-    import flops_fit.trainer
-    monkeypatch.setattr(flops_fit.trainer, "train_trunk", lambda *a, **k: pytest.fail("searched again"))
+    import flops_fit.trainer.train
+    monkeypatch.setattr(flops_fit.trainer.train, "train_trunk", lambda *a, **k: pytest.fail("searched again"))
     assert calibrate(xor_task(), BIG, replace(ASKED, micro_batch=8), tmp_path, progress=False).suggestion == found.suggestion
     (tmp_path/"calibration.json").write_text("{")                          # torn: its runs are still there
     assert calibrate(xor_task(), BIG, ASKED, tmp_path, progress=False) == found

@@ -3,13 +3,13 @@ import pickle, subprocess, sys
 from functools import lru_cache
 from pathlib import Path
 import pytest, torch
-from flops_fit.contract import make_task
+from flops_fit.planner.contract import make_task
 from flops_fit.examples import cifar
 from flops_fit.examples.cifar import CIFAR10Dataset, _gather
 from flops_fit.examples.vit import VisionTransformer, accuracy, vit_loss_fn
-from flops_fit.planner import plan_sweep
-from flops_fit.recipe import Recipe
-from flops_fit.trainer import Stopped, train_trunk
+from flops_fit.planner.sweep_design import plan_sweep
+from flops_fit.planner.recipe import Recipe
+from flops_fit.trainer.train import Stopped, train_trunk
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import numpy as np, pandas as pd, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from flops_fit import cli
 from flops_fit.cli import main
-from flops_fit.experiments import SweepPlan
-from flops_fit.dataset import ContractError
-from flops_fit.laws import FitError
-from flops_fit.sweep import MOCK_LAW
+from flops_fit.planner.plan import SweepPlan
+from flops_fit.planner.dataset import ContractError
+from flops_fit.fitter.laws import FitError
+from flops_fit.trainer.sweep import MOCK_LAW
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
@@ -324,7 +324,7 @@ def test_mistakes_end_in_two_lines(command, shelf, place, capsys, monkeypatch):
     "Or, where the parser sees them, in its usage and one line."
     assert len(MISTAKES[command]) >= 12
     def cheap(output_dir, workers): # a demo that cannot be written fails at once; one that can is not a mistake
-        from flops_fit.store import RunStore
+        from flops_fit.trainer.store import RunStore
         if output_dir == "demo": raise FitError("runs: expected three budgets, got none. Train more.")
         RunStore(output_dir).prepare()
     monkeypatch.setattr("flops_fit.examples.demo.run_demo", cheap)

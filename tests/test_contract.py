@@ -2,8 +2,8 @@
 import math
 import pytest, torch, torch.nn as nn, torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
-from flops_fit.contract import check_task, create_model, create_models_at_sizes, make_task, validate_loss_fn, validate_model_contract
-from flops_fit.dataset import ContractError, hold_out, split_sample, validate_dataset, wrap_dataset
+from flops_fit.planner.contract import check_task, create_model, create_models_at_sizes, make_task, validate_loss_fn, validate_model_contract
+from flops_fit.planner.dataset import ContractError, hold_out, split_sample, validate_dataset, wrap_dataset
 from models import Net, Stuck, Uncounted, xor_data, xor_task
 
 x, y = xor_data(40)

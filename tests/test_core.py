@@ -3,7 +3,7 @@ import os, subprocess, sys
 import pytest, torch, torch.nn.functional as F
 import flops_fit, flops_fit.core
 from flops_fit.core import ContractError, Result, SweepPlan, find_optimal
-from flops_fit.recipe import Recipe
+from flops_fit.planner.recipe import Recipe
 from models import BUDGETS, Net, RECIPE, SIZES, Stuck, Uncounted, xor_data
 
 NAMES = {"find_optimal", "plan_sweep", "make_task", "create_model", "create_models_at_sizes", "validate_model_contract", "validate_dataset", "validate_loss_fn", "wrap_dataset", "Recipe",
@@ -30,7 +30,7 @@ def test_imports_stay_light(line, absent):
 
 
 def test_the_package_does_not_need_nbdev():
-    code = "import sys; sys.modules['nbdev'] = None\nimport flops_fit.core, flops_fit.cli, flops_fit.trainer, flops_fit.plotter, flops_fit.examples.demo"
+    code = "import sys; sys.modules['nbdev'] = None\nimport flops_fit.core, flops_fit.cli, flops_fit.trainer.train, flops_fit.plotter.plots, flops_fit.examples.demo"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 

@@ -1,8 +1,8 @@
 "The coupled law with weak priors: what it gains, what it costs, and what it does when its priors do not suit."
 import numpy as np, pytest
-from flops_fit.coupled import near_optimal_weights, scale
-from flops_fit.fitter import fit_parametric
-from flops_fit.laws import CHINCHILLA, COUPLED
+from flops_fit.fitter.coupled import near_optimal_weights, scale
+from flops_fit.fitter.parametric import fit_parametric
+from flops_fit.fitter.laws import CHINCHILLA, COUPLED
 
 chinchilla = dict(E=1.82, A=482., B=2085., alpha=.348, beta=.366, g=1.)
 bent = dict(E=1.75, A=180., B=280., alpha=.28, beta=.26, g=.5)
@@ -92,8 +92,8 @@ def test_survives_a_diverged_run():
 
 
 def test_shared_trunks_widen(monkeypatch):
-    import flops_fit.coupled
-    monkeypatch.setattr(flops_fit.coupled, "lack_of_fit", lambda fit: dict(p=np.nan))   # taken for independent, the trunks' common noise looks like a wrong form
+    import flops_fit.fitter.coupled
+    monkeypatch.setattr(flops_fit.fitter.coupled, "lack_of_fit", lambda fit: dict(p=np.nan))   # taken for independent, the trunks' common noise looks like a wrong form
     rng, (N, D, _) = np.random.default_rng(0), runs(bent, n_budgets=4, n_sizes=40)
     trunk = np.arange(160) // 16                      # many rows of few runs
     loss = COUPLED(N, D, **bent)*np.exp(.005*rng.normal(size=10)[trunk] + .001*rng.normal(size=160))
@@ -119,8 +119,8 @@ def test_weights_prefer_large_and_near_optimal_runs():
 
 @pytest.mark.parametrize("p, power", [(.3, 0), (.01, .3), (1e-5, 1), (np.nan, 0)])
 def test_the_worse_the_form_fits_the_more_compute_weighs(monkeypatch, p, power):
-    import flops_fit.coupled
-    monkeypatch.setattr(flops_fit.coupled, "lack_of_fit", lambda fit: dict(p=p))
+    import flops_fit.fitter.coupled
+    monkeypatch.setattr(flops_fit.fitter.coupled, "lack_of_fit", lambda fit: dict(p=p))
     N, D, loss = runs(bent)
     fit = fit_parametric(N, D, loss, law="coupled")
     want = near_optimal_weights(6*N*D, loss, power)

@@ -1,8 +1,8 @@
 "Power laws of one variable, isoFLOP minima and envelopes."
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
-from flops_fit.curves import fit_envelope, fit_isoflop, fit_power_law
-from flops_fit.laws import CHINCHILLA, FitError
+from flops_fit.fitter.curves import fit_envelope, fit_isoflop, fit_power_law
+from flops_fit.fitter.laws import CHINCHILLA, FitError
 
 
 def test_power_laws():

@@ -1,9 +1,10 @@
 "Each diagnostic fires on the fault it is for, and keeps quiet where there is none"
 import numpy as np, pytest
-from flops_fit.laws import CHINCHILLA, COUPLED
-from flops_fit.fitter import fit_parametric
-from flops_fit.diagnostics import design_warnings, diagnose, disagreements, flop, grid_edges, held_out, human, influence, lack_of_fit, next_step, parabola_bias
-from flops_fit.analyzer import ScalingLawAnalyzer
+from flops_fit.fitter.laws import CHINCHILLA, COUPLED
+from flops_fit.fitter.parametric import fit_parametric
+from flops_fit.fitter.diagnostics import design_warnings, diagnose, disagreements, grid_edges, held_out, influence, lack_of_fit, next_step, parabola_bias
+from flops_fit.text import flop, human
+from flops_fit.fitter.analyzer import ScalingLawAnalyzer
 
 truth = dict(E=1.7, A=400., B=600., alpha=.33, beta=.3)
 

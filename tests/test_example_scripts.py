@@ -1,8 +1,8 @@
 "The example scripts, as users run them."
 import json, subprocess, sys
 import pytest
-from flops_fit.experiments import SweepPlan
-from flops_fit.store import RunStore
+from flops_fit.planner.plan import SweepPlan
+from flops_fit.trainer.store import RunStore
 
 
 def script(name, *args):

@@ -4,14 +4,14 @@ from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import replace
 import pytest, torch, torch.nn.functional as F
-from flops_fit.contract import make_task
-from flops_fit.feed import Feed
-from flops_fit.planner import plan_sweep
+from flops_fit.planner.contract import make_task
+from flops_fit.trainer.feed import Feed
+from flops_fit.planner.sweep_design import plan_sweep
 from flops_fit.result import Result
-from flops_fit.store import RunStore
-from flops_fit.orders import Stop
-from flops_fit.sweep import TrainingRunner, device_executor
-from flops_fit.trainer import train_trunk
+from flops_fit.trainer.store import RunStore
+from flops_fit.trainer.orders import Stop
+from flops_fit.trainer.sweep import TrainingRunner, device_executor
+from flops_fit.trainer.train import train_trunk
 from models import Net, RECIPE, outcome, xor_data, xor_task
 
 
@@ -137,8 +137,8 @@ def test_a_disk_that_fills_loses_nothing(executor, plan, undisturbed, disk, tmp_
     with pytest.warns(UserWarning, match="6 of 9 runs could not be written"): runs = runner.run_sweep(plan, xor_task())
     assert outcome(runs) == undisturbed and len(RunStore(tmp_path/"s").runs()) == 3     # trained, known, not on disk
     disk.full = False
-    import flops_fit.trainer
-    monkeypatch.setattr(flops_fit.trainer, "train_trunk", lambda *a, **k: pytest.fail("trained again"))
+    import flops_fit.trainer.train
+    monkeypatch.setattr(flops_fit.trainer.train, "train_trunk", lambda *a, **k: pytest.fail("trained again"))
     assert outcome(runner.run_sweep(plan, xor_task())) == outcome(RunStore(tmp_path/"s").runs().values()) == undisturbed
 
 

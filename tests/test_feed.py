@@ -1,11 +1,11 @@
 "Batches from memory, from readers and one by one are the same batches."
 import gc, weakref
 import cloudpickle, torch, torch.nn.functional as F
-from flops_fit.contract import make_task
-from flops_fit.dataset import wrap_dataset
-from flops_fit.feed import Feed, _Kept, in_memory
-from flops_fit.planner import plan_sweep
-from flops_fit.trainer import train_trunk
+from flops_fit.planner.contract import make_task
+from flops_fit.planner.dataset import wrap_dataset
+from flops_fit.trainer.feed import Feed, _Kept, in_memory
+from flops_fit.planner.sweep_design import plan_sweep
+from flops_fit.trainer.train import train_trunk
 from models import Net, RECIPE, xor_data
 
 
@@ -60,7 +60,7 @@ def test_what_is_kept_stays_behind_and_is_let_go():
 
 
 def test_too_large_to_keep(monkeypatch):
-    monkeypatch.setattr("flops_fit.feed._KEEP", 100)
+    monkeypatch.setattr("flops_fit.trainer.feed._KEEP", 100)
     assert in_memory(wrap_dataset(Rows()), "cpu") is None
 
 
@@ -83,5 +83,5 @@ def test_training_from_any_of_them_is_the_same():
 
 
 def _never(task):
-    from flops_fit.feed import _Memo
+    from flops_fit.trainer.feed import _Memo
     return _Memo({(id(s), "cpu"): None for s in (task.train, task.held_out)})

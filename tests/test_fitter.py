@@ -2,8 +2,8 @@
 import json
 import numpy as np, pandas as pd, pytest
 from hypothesis import assume, example, given, settings, strategies as st
-from flops_fit.fitter import FitError, LawFit, fit_parametric
-from flops_fit.laws import CHINCHILLA, COUPLED, DATA_CONSTRAINED, KAPLAN, Law
+from flops_fit.fitter.parametric import FitError, LawFit, fit_parametric
+from flops_fit.fitter.laws import CHINCHILLA, COUPLED, DATA_CONSTRAINED, KAPLAN, Law
 
 truth = dict(E=1.8, A=480., B=2100., alpha=.35, beta=.37)
 

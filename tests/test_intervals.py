@@ -1,9 +1,9 @@
 "Intervals: against textbook answers, against each other, and where they must be wide."
 import numpy as np, pytest
-from flops_fit.fitter import fit_parametric
-from flops_fit.intervals import covariance_root, profile, quantile, robust_scale, share_inside, spread
-from flops_fit.laws import CHINCHILLA
-from flops_fit.solver import Problem, solve
+from flops_fit.fitter.parametric import fit_parametric
+from flops_fit.fitter.intervals import covariance_root, profile, quantile, robust_scale, share_inside, spread
+from flops_fit.fitter.laws import CHINCHILLA
+from flops_fit.fitter.solver import Problem, solve
 
 truth = dict(E=1.8, A=480., B=2100., alpha=.35, beta=.37)
 

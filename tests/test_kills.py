@@ -1,9 +1,9 @@
 "Sweeps that are killed at any moment, interrupted, or shared by several processes."
 import multiprocessing, os, random, shutil, signal, time
 import pytest
-from flops_fit.planner import plan_sweep
-from flops_fit.store import RunStore
-from flops_fit.sweep import TrainingRunner
+from flops_fit.planner.sweep_design import plan_sweep
+from flops_fit.trainer.store import RunStore
+from flops_fit.trainer.sweep import TrainingRunner
 from models import RECIPE, outcome, sweep, xor_task
 
 
@@ -19,7 +19,7 @@ def expected(big, tmp_path_factory): return outcome(TrainingRunner(output_dir=tm
 def begin(big):
     "Starts a sweep in a process that is forked from a server which has imported everything and computed nothing: as good as fresh, and at work at once."
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "safetensors.torch", "flops_fit.sweep", "flops_fit.trainer"]) # dynamo: optimizers import it with their first step
+    context.set_forkserver_preload(["torch._dynamo", "safetensors.torch", "flops_fit.trainer.sweep", "flops_fit.trainer.train"]) # dynamo: optimizers import it with their first step
     def begin(path):
         p = context.Process(target=sweep, args=(path, big)); p.start()
         return p

@@ -1,7 +1,7 @@
 "Laws: values, gradients, optima and the repeats of data."
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
-from flops_fit.laws import CHINCHILLA, COUPLED, DATA_CONSTRAINED, KAPLAN, LAWS, FitError, Law
+from flops_fit.fitter.laws import CHINCHILLA, COUPLED, DATA_CONSTRAINED, KAPLAN, LAWS, FitError, Law
 
 hoffmann = dict(E=1.69, A=406.4, B=410.7, alpha=.34, beta=.28)
 

@@ -1,11 +1,11 @@
 "Loggers write what they hear, travel to workers, and say what they lack."
 import pickle, sys, types
 import pytest
-from flops_fit.dataset import ContractError
-from flops_fit.loggers import TensorBoardLogger, WandbLogger
-from flops_fit.planner import plan_sweep
-from flops_fit.sweep import TrainingRunner, device_executor
-from flops_fit.trainer import train_trunk
+from flops_fit.planner.dataset import ContractError
+from flops_fit.trainer.loggers import TensorBoardLogger, WandbLogger
+from flops_fit.planner.sweep_design import plan_sweep
+from flops_fit.trainer.sweep import TrainingRunner, device_executor
+from flops_fit.trainer.train import train_trunk
 from models import BUDGETS, RECIPE, xor_task
 
 

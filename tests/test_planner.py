@@ -1,12 +1,12 @@
 "Plans: what is in them, what is refused, and that they cost no weights."
 import pytest, torch
 from hypothesis import given, settings, strategies as st
-from flops_fit.dataset import ContractError
-from flops_fit.experiments import SweepPlan
-from flops_fit.flops import count_params, exact_flops
-from flops_fit.planner import guess_optimum, plan_optimum, plan_sweep
-from flops_fit.recipe import Recipe
-from flops_fit.contract import Task
+from flops_fit.planner.dataset import ContractError
+from flops_fit.planner.plan import SweepPlan
+from flops_fit.planner.flops import count_params, exact_flops
+from flops_fit.planner.sweep_design import guess_optimum, plan_optimum, plan_sweep
+from flops_fit.planner.recipe import Recipe
+from flops_fit.planner.contract import Task
 from models import Net, RECIPE, Stuck, Uncounted, xor_data, xor_task
 
 

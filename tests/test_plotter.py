@@ -4,9 +4,9 @@ import numpy as np, pandas as pd, pytest
 import matplotlib; matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from flops_fit.laws import COUPLED, FitError
-from flops_fit.analyzer import ScalingLawAnalyzer
-from flops_fit.plotter import ScalingVisualizer, plot_isoflops, plot_loss, plot_residuals, plot_scaling_laws, plot_tokens_per_param
+from flops_fit.fitter.laws import COUPLED, FitError
+from flops_fit.fitter.analyzer import ScalingLawAnalyzer
+from flops_fit.plotter.plots import ScalingVisualizer, plot_isoflops, plot_loss, plot_residuals, plot_scaling_laws, plot_tokens_per_param
 
 
 def table(simulated=False):
@@ -102,5 +102,5 @@ def test_clouds_without_budgets(shared_data):
 
 
 def test_importing_loads_no_matplotlib():
-    code = "import sys, flops_fit.plotter; bad = {'torch', 'matplotlib', 'scipy.stats', 'scipy.optimize', 'IPython'} & set(sys.modules); assert not bad, bad"
+    code = "import sys, flops_fit.plotter.plots; bad = {'torch', 'matplotlib', 'scipy.stats', 'scipy.optimize', 'IPython'} & set(sys.modules); assert not bad, bad"
     subprocess.run([sys.executable, "-c", code], check=True)

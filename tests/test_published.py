@@ -1,9 +1,9 @@
 "Published fits, reproduced from the runs they were made on (../shared/data/runs)."
 import json
 import numpy as np, pandas as pd, pytest
-from flops_fit.fitter import fit_isoflop, fit_parametric
-from flops_fit.laws import CHINCHILLA
-from flops_fit.solver import huber
+from flops_fit.fitter.parametric import fit_isoflop, fit_parametric
+from flops_fit.fitter.laws import CHINCHILLA
+from flops_fit.fitter.solver import huber
 
 
 @pytest.fixture(scope="module")

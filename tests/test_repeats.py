@@ -2,12 +2,12 @@
 import json
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
-from flops_fit.analyzer import ScalingLawAnalyzer
-from flops_fit.diagnostics import held_out
-from flops_fit.fitter import fit_parametric
-from flops_fit.laws import COUPLED, FitError
-from flops_fit.lawfit import LawFit
-from flops_fit.repeats import COUPLED_REPEATS, fit_repeats
+from flops_fit.fitter.analyzer import ScalingLawAnalyzer
+from flops_fit.fitter.diagnostics import held_out
+from flops_fit.fitter.parametric import fit_parametric
+from flops_fit.fitter.laws import COUPLED, FitError
+from flops_fit.fitter.lawfit import LawFit
+from flops_fit.fitter.repeats import COUPLED_REPEATS, fit_repeats
 from flops_fit.result import Result
 from conftest import root
 
@@ -160,7 +160,7 @@ def test_repeats_that_looked_new_do_so_as_far_as_they_were_seen():
 
 
 def test_words_and_pictures_tell_of_repeats(tmp_path):
-    from flops_fit.plotter import ScalingVisualizer, plot_scaling_laws
+    from flops_fit.plotter.plots import ScalingVisualizer, plot_scaling_laws
     a = ScalingLawAnalyzer(runs(one_U=True)).analyze()
     s, html = a.summary(), a._repr_html_()
     for text in (s, html):

@@ -2,9 +2,9 @@
 import json, shutil
 import numpy as np, pandas as pd, pytest, torch
 from flops_fit.core import find_optimal
-from flops_fit.dataset import ContractError
-from flops_fit.laws import FitError
-from flops_fit.fitter import fit_isoflop, fit_parametric
+from flops_fit.planner.dataset import ContractError
+from flops_fit.fitter.laws import FitError
+from flops_fit.fitter.parametric import fit_isoflop, fit_parametric
 from flops_fit.result import Result
 import torch.nn.functional as F
 from models import BUDGETS, Net, RECIPE, SIZES, xor_data, xor_task
@@ -81,8 +81,8 @@ def test_verify_sets_measured_beside_predicted_and_costs_once(swept, monkeypatch
     assert len(v.table) >= 2 and (v.table.measured > 0).all()
     r = v.table.iloc[0]
     assert v.error == pytest.approx(r.predicted/r.measured - 1) and v.inside == (r.lower <= r.measured <= r.upper)
-    import flops_fit.trainer
-    monkeypatch.setattr(flops_fit.trainer, "train_trunk", lambda *a, **k: pytest.fail("trained again"))
+    import flops_fit.trainer.train
+    monkeypatch.setattr(flops_fit.trainer.train, "train_trunk", lambda *a, **k: pytest.fail("trained again"))
     pd.testing.assert_frame_equal(swept.verify(1.2e7, neighbours=2).table, v.table)
 
 
@@ -93,9 +93,9 @@ def test_train_gives_the_model_and_keeps_it(swept, monkeypatch):
     assert loss < .69 and not model.training
     kept, = (swept.output_dir/"models"/"1.100e+07"/"weights").iterdir()
     assert (kept/"state.safetensors").exists()
-    import flops_fit.trainer
+    import flops_fit.trainer.train
     with monkeypatch.context() as m:
-        m.setattr(flops_fit.trainer, "train_trunk", lambda *a, **k: pytest.fail("trained again"))
+        m.setattr(flops_fit.trainer.train, "train_trunk", lambda *a, **k: pytest.fail("trained again"))
         again = swept.train(1.1e7)
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
     shutil.rmtree(kept) # weights that are gone are made again, and on a CPU they are the same
@@ -105,16 +105,16 @@ def test_train_gives_the_model_and_keeps_it(swept, monkeypatch):
 
 def test_what_verify_trained_is_not_trained_again(swept, monkeypatch):
     measured = swept.verify(1.2e7).runs[0].final_loss
-    import flops_fit.trainer
-    monkeypatch.setattr(flops_fit.trainer, "train_trunk", lambda *a, **k: pytest.fail("trained again"))
-    from flops_fit.evaluate import evaluate
+    import flops_fit.trainer.train
+    monkeypatch.setattr(flops_fit.trainer.train, "train_trunk", lambda *a, **k: pytest.fail("trained again"))
+    from flops_fit.trainer.evaluation import evaluate
     model = swept.train(1.2e7)
     assert evaluate(model, swept.task.held_out, F.cross_entropy, swept.plan.recipe.eval_tokens)[0] == pytest.approx(measured, rel=1e-6)
 
 
 def test_other_measures_are_kept_in_every_table(tmp_path):
-    from flops_fit.planner import plan_sweep
-    from flops_fit.sweep import TrainingRunner
+    from flops_fit.planner.sweep_design import plan_sweep
+    from flops_fit.trainer.sweep import TrainingRunner
     right = lambda o, t: (o.argmax(-1) == t).float().mean()
     plan = plan_sweep(xor_task(), compute_budgets=BUDGETS[:1], sizes=SIZES[:2], recipe=RECIPE)
     rows = TrainingRunner(output_dir=tmp_path/"m", progress=False).run_sweep_from_plan(plan, Net, dataset=xor_data(), loss_fn=F.cross_entropy, metrics=dict(accuracy=right))

@@ -2,8 +2,8 @@
 import json
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
-from flops_fit.laws import FitError
-from flops_fit.runs import isoflop_budgets, read_runs
+from flops_fit.fitter.laws import FitError
+from flops_fit.fitter.table import isoflop_budgets, read_runs
 
 base = dict(num_params=[1e8, 2e8, 4e8], num_tokens=[1e10, 5e9, 2.5e9], loss=[3.1, 3., 3.05])
 

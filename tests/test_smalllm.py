@@ -1,12 +1,12 @@
 "smalllm: a tokenizer that loses nothing, and a training run that stops, resumes and accumulates as it should."
 import csv, json, shutil
 import pytest, torch
-from flops_fit.dataset import ContractError
+from flops_fit.planner.dataset import ContractError
 from flops_fit.examples.generate import generate
 from flops_fit.examples.gpt import GPT, GPTConfig
 from flops_fit.examples.smalllm import load_lm, train_lm, train_tokenizer
 from flops_fit.examples.tinystories import TinyStoriesDataset, load_tokenizer
-from flops_fit.recipe import Recipe
+from flops_fit.planner.recipe import Recipe
 
 stories = [f"Once there was a {a} who saw a {b}.\n\"Hello, {b}!\" said the {a}." for a in ("cat", "dog", "girl", "boy") for b in ("tree", "bird", "ball", "moon")]*8
 config = GPTConfig.smalllm(vocab_size=256, d_model=32, num_layers=2, num_heads=2, max_seq_len=16)

@@ -1,7 +1,7 @@
 "The batched solver: one optimum from everywhere, bounds, weights, priors, and what it says of the problem."
 import numpy as np, pytest
-from flops_fit.laws import CHINCHILLA
-from flops_fit.solver import Problem, condition, huber, reached, solve
+from flops_fit.fitter.laws import CHINCHILLA
+from flops_fit.fitter.solver import Problem, condition, huber, reached, solve
 
 truth = np.log([1.8, .5, .4, .34, .28])
 

@@ -11,13 +11,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flops_fit import lease as lease_module
+from flops_fit.trainer import lease as lease_module
 from flops_fit.errors import ContractError
-from flops_fit.experiments import SweepPlan
+from flops_fit.planner.plan import SweepPlan
 from flops_fit.files import NewerFormat, Unreadable, make_folder, read_regular, seal, unseal
-from flops_fit.planner import plan_sweep
-from flops_fit.run import Run
-from flops_fit.store import RunStore, load_checkpoint, save_checkpoint, write_atomic
+from flops_fit.planner.sweep_design import plan_sweep
+from flops_fit.trainer.run import Run
+from flops_fit.trainer.store import RunStore, load_checkpoint, save_checkpoint, write_atomic
 from models import Net
 
 PLAN = plan_sweep(Net, "width", compute_budgets=[1e9, 2e9])
@@ -214,7 +214,7 @@ def test_a_folder_that_cannot_be_made_leaves_no_trace(tmp_path):
 
 
 def test_only_one_of_many_processes_holds_a_claim(store):
-    code = ("import sys, time; from flops_fit.store import RunStore\n"
+    code = ("import sys, time; from flops_fit.trainer.store import RunStore\n"
             "with RunStore(sys.argv[1]).claim('t') as mine:\n"
             "    print(mine is not None, flush=True)\n    if mine: time.sleep(60)")
     args = [sys.executable, "-c", code, str(store.path)]

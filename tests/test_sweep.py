@@ -3,11 +3,11 @@ import json, os
 from concurrent.futures import Future
 from dataclasses import replace
 import pytest, torch, torch.nn.functional as F
-from flops_fit.contract import make_task
-from flops_fit.dataset import ContractError
-from flops_fit.planner import plan_sweep
-from flops_fit.sweep import TrainingRunner, device_executor
-from flops_fit.trainer import train_trunk
+from flops_fit.planner.contract import make_task
+from flops_fit.planner.dataset import ContractError
+from flops_fit.planner.sweep_design import plan_sweep
+from flops_fit.trainer.sweep import TrainingRunner, device_executor
+from flops_fit.trainer.train import train_trunk
 from models import BUDGETS, Net, RECIPE, SIZES, outcome, xor_data, xor_task
 
 
@@ -47,16 +47,16 @@ def test_any_executor_with_submit_will_do(plan, undisturbed, tmp_path):
 def test_a_second_start_trains_nothing(plan, tmp_path, monkeypatch):
     first = TrainingRunner(output_dir=tmp_path/"s", progress=False).run_sweep(plan, xor_task())
     before = {f: f.stat().st_mtime_ns for f in (tmp_path/"s"/"runs").iterdir()}
-    import flops_fit.trainer
-    monkeypatch.setattr(flops_fit.trainer, "train_trunk", lambda *a, **k: pytest.fail("trained again"))
+    import flops_fit.trainer.train
+    monkeypatch.setattr(flops_fit.trainer.train, "train_trunk", lambda *a, **k: pytest.fail("trained again"))
     assert TrainingRunner(output_dir=tmp_path/"s", progress=False).run_sweep(plan, xor_task()) == first
     assert before == {f: f.stat().st_mtime_ns for f in (tmp_path/"s"/"runs").iterdir()}
     assert json.loads((tmp_path/"s"/"results.json").read_text())[0]["experiment_id"] == first[0].experiment_id
 
 
 def test_weights_are_kept_where_they_are_asked_for(plan, tmp_path):
-    from flops_fit.evaluate import evaluate
-    from flops_fit.store import load_checkpoint
+    from flops_fit.trainer.evaluation import evaluate
+    from flops_fit.trainer.store import load_checkpoint
     runs = {r.experiment_id: r for r in TrainingRunner(output_dir=tmp_path/"s", progress=False, weights=True).run_sweep(plan, xor_task())}
     assert {f.name for f in (tmp_path/"s"/"weights").iterdir()} == {es[-1].experiment_id for es in plan.trunks.values()}
     for f in (tmp_path/"s"/"weights").iterdir():

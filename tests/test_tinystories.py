@@ -216,12 +216,12 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
 def test_a_run_of_the_committed_sweep_comes_out_the_same(shared_data, tmp_path):
     pytest.importorskip("sentencepiece", reason="training a tokenizer needs sentencepiece")
     import pandas as pd
-    from flops_fit.contract import make_task
+    from flops_fit.planner.contract import make_task
     from flops_fit.examples.gpt import byte_gpt, gpt_loss_fn
     from flops_fit.examples.smalllm import train_tokenizer
-    from flops_fit.planner import plan_sweep
-    from flops_fit.recipe import Recipe
-    from flops_fit.trainer import train_trunk
+    from flops_fit.planner.sweep_design import plan_sweep
+    from flops_fit.planner.recipe import Recipe
+    from flops_fit.trainer.train import train_trunk
     table = pd.read_csv(Path(__file__).parents[1]/"benchmarks"/"results"/"tinystories_1024.csv")
     then = table[(table.compute_budget == 3e10) & (table.d_model == 24)].iloc[0]
     text = shared_data/"tinystories"

@@ -2,13 +2,13 @@
 import importlib.util, math, time, warnings
 import pytest, torch
 from torch.nn import functional as F
-from flops_fit.contract import ContractError, check_task, create_model, make_task, validate_model_contract
+from flops_fit.planner.contract import ContractError, check_task, create_model, make_task, validate_model_contract
 from flops_fit.examples import VisionTransformer, vit_loss_fn
 from flops_fit.examples.vit import accuracy, patchify
-from flops_fit.flops import exact_flops
-from flops_fit.planner import plan_sweep
-from flops_fit.recipe import Recipe
-from flops_fit.sweep import TrainingRunner
+from flops_fit.planner.flops import exact_flops
+from flops_fit.planner.sweep_design import plan_sweep
+from flops_fit.planner.recipe import Recipe
+from flops_fit.trainer.sweep import TrainingRunner
 from conftest import root
 
 

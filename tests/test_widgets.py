@@ -2,7 +2,7 @@
 import io, re, time
 import nbformat, numpy as np, pandas as pd, pytest
 from flops_fit.core import *
-from flops_fit.laws import LAWS
+from flops_fit.fitter.laws import LAWS
 from conftest import root
 from models import BUDGETS, RECIPE, SIZES, xor_task
 
@@ -146,7 +146,7 @@ def test_a_stop_that_comes_before_the_sweep_has_begun_is_heard(plan, tmp_path):
 
 def test_a_table_of_runs_marks_statuses_by_shape_and_colour_and_folds_detail(plan):
     made = [Run.of(e, status=s, final_loss=l, loss_se=.01, error_message=w) for e, (s, l, w) in zip(plan, [("completed", 1.5, None), ("completed", 1.4, None), ("diverged", None, "loss was nan <b>"), ("failed", None, "Traceback\nOSError: bad sector")])]
-    from flops_fit.run import RunTable
+    from flops_fit.trainer.run import RunTable
     shown = RunTable(made)._repr_html_()
     marks = dict(re.findall(r'color:(#\w+)" aria-hidden="true">(.)</span>', shown))
     assert len(marks) == 3 == len(set(marks.values()))

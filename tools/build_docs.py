@@ -15,7 +15,11 @@ SECTIONS = { # caption -> pages, in reading order; a pattern takes all that is l
                      "how_to/train_in_less_memory", "how_to/compare_recipes", "how_to/limited_data_and_inference", "how_to/export_for_a_paper", "how_to/*"],
     "Explanations": ["explanations/what_n_and_c_mean", "explanations/fits_and_intervals", "explanations/designing_a_sweep", "explanations/*"],
     "Examples that ship": ["examples/demo", "examples/*"],
-    "API, in the order of imports": ["*"]}
+    "Fitter: the law": ["fitter/*"],
+    "Planner: the design of a sweep": ["planner/*"],
+    "Trainer: the sweep itself": ["trainer/*"],
+    "Plotter: what is looked at": ["plotter/*"],
+    "The stones and the roof": ["*"]}
 CSS = """
 h1, h2, h3, h4, h5, h6 { overflow-wrap: anywhere }  /* names longer than a phone is wide */
 .cell_output td, .cell_output th { padding: .1em .6em; text-align: right }
@@ -91,7 +95,8 @@ def plain(name): return re.sub(r"^\d+[a-z]?_", "", name)                     # 0
 def pages(src):
     got = sorted(p.relative_to(src).with_suffix("").as_posix() for p in src.rglob("*.ipynb"))
     got.remove("index")
-    order = {plain(p.stem): p.stem for p in (root/"nbs").glob("[0-9]*.ipynb")}
+    nbs = root/"nbs"
+    order = {p.with_name(plain(p.stem)).relative_to(nbs).as_posix(): p.stem for p in nbs.rglob("[0-9]*.ipynb")}
     got = sorted(got, key=lambda g: order.get(g, g))
     out = {}
     for caption, wanted in SECTIONS.items():
@@ -106,7 +111,7 @@ def prepare(proc, src):
     shutil.rmtree(src, ignore_errors=True)
     shutil.copytree(proc, src, ignore=shutil.ignore_patterns("*.yml"))
     if (root/"nbs"/"images").exists(): shutil.copytree(root/"nbs"/"images", src/"images", dirs_exist_ok=True)
-    for path in src.glob("[0-9]*.ipynb"): path.rename(path.with_name(plain(path.name)))
+    for path in [*src.rglob("[0-9]*.ipynb")]: path.rename(path.with_name(plain(path.name)))
     for path in src.rglob("*.ipynb"):
         nb = nbformat.read(path, 4)
         nb.cells = tidied(nb.cells, path.relative_to(src).as_posix())

@@ -36,7 +36,7 @@ def train_one(args):
     "Train one model, measuring its held-out loss as it goes; started again it goes on."
     from flops_fit.examples.gpt import GPTConfig
     from flops_fit.examples.smalllm import train_lm
-    from flops_fit.recipe import Recipe
+    from flops_fit.planner.recipe import Recipe
     opt.usable_device(args.device)
     prepare(args)
     train, valid = (_dataset(args, split) for split in ("train", "validation"))

@@ -7,11 +7,11 @@ __all__ = ['BUDGETS', 'WIDTHS', 'demo_task', 'demo_plan', 'run_demo']
 
 # %% ../../nbs/examples/demo.ipynb #54967dcf
 from pathlib import Path
-from ..contract import make_task
-from ..planner import plan_sweep
-from ..recipe import Recipe
+from ..planner.contract import make_task
+from ..planner.sweep_design import plan_sweep
+from ..planner.recipe import Recipe
 from ..result import Result
-from ..sweep import TrainingRunner, device_executor
+from ..trainer.sweep import TrainingRunner, device_executor
 
 # %% ../../nbs/examples/demo.ipynb #12fed77e
 BUDGETS = [3e10, 6e10, 1.2e11, 2.4e11, 4.8e11] # FLOPs of one run

@@ -16,7 +16,7 @@ WIDTHS = {2e10: [4, 8, 12, 16, 24, 32], 6e10: [8, 12, 16, 24, 32, 48], 1.8e11: [
 
 def vit_recipe():
     "Small batches, no weight decay: at a few epochs these models have nothing to forget."
-    from flops_fit.recipe import Recipe
+    from flops_fit.planner.recipe import Recipe
     return Recipe(lr=.002, batch_tokens=32, weight_decay=0.)
 
 def main(args=None):

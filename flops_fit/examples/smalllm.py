@@ -10,17 +10,17 @@ import csv, io, json, math, os, time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from ..dataset import wrap_dataset
+from ..planner.dataset import wrap_dataset
 from ..errors import (ContractError, check_callable, check_device, check_kind, check_number,
                       check_path, check_text, refuse)
 from .gpt import GPT, GPTConfig, gpt_loss_fn
 from .tinystories import _tokenizer_files, load_tokenizer
 from ..files import parse, read_regular
-from ..recipe import Recipe
-from ..experiments import stable_hash
-from ..store import load_checkpoint, save_checkpoint
-from ..evaluate import PeakMemory, evaluate
-from ..trunk import State, Trunk, compiled, pick_device, settled
+from ..planner.recipe import Recipe
+from ..planner.plan import stable_hash
+from ..trainer.store import load_checkpoint, save_checkpoint
+from ..trainer.evaluation import PeakMemory, evaluate
+from ..trainer.trunk import State, Trunk, compiled, pick_device, settled
 
 # %% ../../nbs/examples/smalllm.ipynb #c2d3dfd1
 def _write(file, text):
@@ -119,7 +119,7 @@ def train_lm(
     report=None, # called with each row of the history; `print` will do
 )->TrainedLM:
     """Train one model, going on where an earlier call with the same settings was interrupted. Raises `ContractError` where the folder holds another run,
-    `flops_fit.trainer.Diverged` where the loss is no longer finite (`best` and `last` stay as they were)."""
+    `flops_fit.trainer.train.Diverged` where the loss is no longer finite (`best` and `last` stay as they were)."""
     import torch
     folder = check_path(folder, "folder")
     recipe = check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe(schedule="cosine")

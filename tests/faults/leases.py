@@ -10,7 +10,7 @@ PATIENT = 8. # where nobody is stopped, so that a busy machine takes no claim aw
 def quick(stale=STALE):
     "In this process, claims are beaten and turn stale as above."
     changed = []
-    for module in ("flops_fit.lease", "flops_fit.store"):
+    for module in ("flops_fit.trainer.lease", "flops_fit.trainer.store"):
         try:
             module = importlib.import_module(module)
         except ModuleNotFoundError:

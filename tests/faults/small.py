@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from flops_fit.planner import plan_sweep
-from flops_fit.recipe import Recipe
-from flops_fit.store import RunStore
-from flops_fit.sweep import TrainingRunner
+from flops_fit.planner.sweep_design import plan_sweep
+from flops_fit.planner.recipe import Recipe
+from flops_fit.trainer.store import RunStore
+from flops_fit.trainer.sweep import TrainingRunner
 from models import outcome, xor_task
 
 # batch and warmup are fixed, so that a budget that is added changes no trunk
@@ -186,7 +186,7 @@ def check(path, log_file, **settings):
 def context():
     "Processes forked from a server that has imported everything and computed nothing."
     context = multiprocessing.get_context("forkserver")
-    needed = ["torch._dynamo", "safetensors.torch", "flops_fit.sweep", "flops_fit.trainer"]
+    needed = ["torch._dynamo", "safetensors.torch", "flops_fit.trainer.sweep", "flops_fit.trainer.train"]
     context.set_forkserver_preload([*needed, "faults.small", "faults.injection"])
     return context
 

@@ -16,7 +16,7 @@ from faults.leases import BEAT, STALE, quick
 from faults.processes import state, wait
 from faults.small import (
     Log, append, check, end, files, finished, hurry, limits, make_plan, start, train, undisturbed)
-from flops_fit.store import RunStore
+from flops_fit.trainer.store import RunStore
 from models import outcome
 
 
@@ -42,7 +42,7 @@ def holder(path, log, told, act, where, tap=None):
 
 
 def train_aloud(path, listeners):
-    from flops_fit.sweep import TrainingRunner
+    from flops_fit.trainer.sweep import TrainingRunner
     from models import xor_task
 
     runner = TrainingRunner(output_dir=path, progress=False, on_step=listeners)

@@ -17,9 +17,9 @@ from faults.damage import DAMAGES, done_to, remove
 from faults.leases import quick
 from faults.small import (
     Log, StopAt, check, end, files, finished, hurry, limits, make_plan, start, train, undisturbed)
-from flops_fit.calibrate import Calibration
+from flops_fit.trainer.calibration import Calibration
 from flops_fit.errors import ContractError
-from flops_fit.recipe import PowerRate, Recipe
+from flops_fit.planner.recipe import PowerRate, Recipe
 from models import outcome
 
 KINDS = {

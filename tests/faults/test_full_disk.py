@@ -8,8 +8,8 @@ import pytest
 
 from faults.injection import Tap
 from faults.small import Log, check, finished, make_plan, undisturbed
-from flops_fit.store import RunStore
-from flops_fit.sweep import TrainingRunner
+from flops_fit.trainer.store import RunStore
+from flops_fit.trainer.sweep import TrainingRunner
 from models import outcome, xor_task
 
 

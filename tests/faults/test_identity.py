@@ -10,8 +10,8 @@ from faults import LONG
 from faults.small import RECIPE, StopAt, check, make_plan, train, undisturbed
 from flops_fit.errors import ContractError
 from flops_fit.result import Result
-from flops_fit.store import RunStore, load_checkpoint, save_checkpoint
-from flops_fit.trunk import make_optimizer
+from flops_fit.trainer.store import RunStore, load_checkpoint, save_checkpoint
+from flops_fit.trainer.trunk import make_optimizer
 from models import outcome, xor_task
 
 GONE = "gone"

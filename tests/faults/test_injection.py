@@ -17,7 +17,7 @@ from faults.leases import PATIENT, quick
 from faults.small import (
     Log, Partner, StopAt, check, end, finished, hurry, live, start, stops, train, undisturbed)
 from flops_fit.errors import ContractError
-from flops_fit.sweep import device_executor
+from flops_fit.trainer.sweep import device_executor
 from models import outcome
 
 SAMPLES = 2

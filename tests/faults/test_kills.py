@@ -15,8 +15,8 @@ from faults.leases import PATIENT, quick
 from faults.mortals import Slow
 from faults.processes import children, gone, state, wait
 from faults.small import Log, end, files, finished, hurry, make_plan, start, train
-from flops_fit.store import RunStore
-from flops_fit.sweep import device_executor
+from flops_fit.trainer.store import RunStore
+from flops_fit.trainer.sweep import device_executor
 from models import outcome
 
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP, signal.SIGSEGV,

@@ -13,8 +13,8 @@ import pytest
 from faults import LONG
 from faults.replay import Cut, Recorder, build
 from faults.small import check, end, live, make_plan, start, undisturbed
-from flops_fit.experiments import SweepPlan
-from flops_fit.store import RunStore, load_checkpoint
+from flops_fit.planner.plan import SweepPlan
+from flops_fit.trainer.store import RunStore, load_checkpoint
 from models import outcome, xor_task
 
 CUTS, RESUME = (None, 1) if LONG else (16, 25)

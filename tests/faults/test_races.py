@@ -5,8 +5,8 @@ import pytest
 
 from faults.injection import REAL, Tap, real_open
 from faults.small import make_plan, train, undisturbed
-from flops_fit.run import Run
-from flops_fit.store import RunStore
+from flops_fit.trainer.run import Run
+from flops_fit.trainer.store import RunStore
 from models import outcome
 
 

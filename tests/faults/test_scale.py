@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import pytest
 
-import flops_fit.trainer
+import flops_fit.trainer.train
 from faults import LONG
 from faults.small import make_plan
-from flops_fit.experiments import own_steps
-from flops_fit.store import RunStore
-from flops_fit.run import Run
-from flops_fit.sweep import TrainingRunner
+from flops_fit.planner.plan import own_steps
+from flops_fit.trainer.store import RunStore
+from flops_fit.trainer.run import Run
+from flops_fit.trainer.sweep import TrainingRunner
 from models import xor_task
 
 ASKED = ("open", "stat", "lstat", "rename", "unlink", "mkdir", "rmdir", "fsync", "utime")
@@ -45,7 +45,7 @@ def quick_trunk(task, experiments, recipe, device=None, done=None, **rest):
 
 @pytest.fixture(autouse=True)
 def no_training(monkeypatch):
-    monkeypatch.setattr(flops_fit.trainer, "train_trunk", quick_trunk)
+    monkeypatch.setattr(flops_fit.trainer.train, "train_trunk", quick_trunk)
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def test_what_is_asked_of_the_disk_grows_with_the_trunks_alone(phase, tmp_path, 
 
 def test_looking_at_progress_reads_no_run_twice(tmp_path, monkeypatch):
     "What a monitor asks once a second must not read every file each time."
-    from flops_fit.progress import SweepProgress
+    from flops_fit.trainer.progress import SweepProgress
 
     plan = many(100)
     sweep(tmp_path/"s", plan)

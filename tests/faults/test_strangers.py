@@ -13,10 +13,10 @@ from faults.forge import forge, read, write
 from faults.leases import quick
 from faults.small import Log, check, finished, hurry, limits, make_plan, train, undisturbed
 from flops_fit.errors import ContractError, FitWarning
-from flops_fit.experiments import SweepPlan
-from flops_fit.progress import SweepProgress
-from flops_fit.run import Run, RunTable
-from flops_fit.store import Beat, RunStore
+from flops_fit.planner.plan import SweepPlan
+from flops_fit.trainer.progress import SweepProgress
+from flops_fit.trainer.run import Run, RunTable
+from flops_fit.trainer.store import Beat, RunStore
 from models import outcome
 
 OUTSIDE = ["../victim", "x/../../../victim", "/tmp/victim", "..", ".", "", "a/b", "a\\b", "a\0b",
@@ -286,7 +286,7 @@ def test_a_beat_that_is_none_ends_no_sweep(said, shown, tmp_path):
         (path/"progress"/f"{first.trunk}.json").write_text(said_of)
 
     log = Log(tmp_path/"log", path)
-    from flops_fit.sweep import TrainingRunner
+    from flops_fit.trainer.sweep import TrainingRunner
     from models import xor_task
     runner = TrainingRunner(output_dir=path, on_step=[spoil, log])
     with warnings.catch_warnings():

@@ -11,8 +11,8 @@ from faults import LONG
 from faults.mortals import Slow, mortal
 from faults.processes import children, gone, wait
 from faults.small import RECIPE, Log, end, finished, hurry, make_plan, start, train
-from flops_fit.store import RunStore
-from flops_fit.sweep import TrainingRunner, device_executor
+from flops_fit.trainer.store import RunStore
+from flops_fit.trainer.sweep import TrainingRunner, device_executor
 from models import outcome, xor_task
 
 SIZES = (4, 6, 8, 10, 12, 14)

@@ -1,0 +1,21 @@
+"The law: fit runs to it, read off the optimum, and say how sure that is. Nothing is imported before it is used."
+from ..lazy import lazily
+
+__getattr__, __dir__, __all__ = lazily(__name__, {
+    "analysis": "ScalingAnalysis",
+    "analyzer": "ScalingLawAnalyzer",
+    "answers": "LawFit",
+    "coupled": "PRIORS near_optimal_weights scale lack_of_fit fit_coupled",
+    "curves": "PowerLawFit fit_power_law IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
+    "diagnostics":
+        "design_warnings grid_edges influence held_out held_out_at_top choose_law "
+        "parabola_bias disagreements diagnose next_step",
+    "intervals": "robust_scale share_inside covariance_root quantile spread profile bootstrap",
+    "lawfit": "Answer",
+    "laws": "CHINCHILLA COUPLED KAPLAN REPEATS DATA_CONSTRAINED LAWS Law",
+    "parametric": "fit_parametric",
+    "repeats": "COUPLED_REPEATS fit_repeats",
+    "solver": "huber Problem Solution solve condition reached best_of",
+    "table": "ALIASES read_runs isoflop_budgets",
+    "..errors": "FitError FitWarning",
+})
