@@ -5,11 +5,14 @@
 chinchilla 0.2.0 (PyPI) gets a virtual environment of its own under build/, made on the first run. Both fit the same rows, on the same machine, one after
 the other; both objectives are the sum of Huber(1e-3) of log residuals, recomputed here from the parameters each returns.
 """
+
 import os
+
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 import argparse, json, subprocess, sys, time
 from pathlib import Path
 import numpy as np, pandas as pd
+
 root = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(root))
 from flops_fit.fitter.parametric import fit_parametric
@@ -38,38 +41,56 @@ print("RESULT" + json.dumps(out))
 
 
 def points():
-    path = root.parent/"shared"/"data"/"runs"/"epoch_chinchilla"/"svg_extracted_data.csv"
-    if not path.exists(): sys.exit(f"{path} is missing: this benchmark fits the points Epoch AI read off the Chinchilla paper's figure 4")
+    path = root.parent / "shared" / "data" / "runs" / "epoch_chinchilla" / "svg_extracted_data.csv"
+    if not path.exists():
+        sys.exit(
+            f"{path} is missing: this benchmark fits the points Epoch AI read off the Chinchilla paper's figure 4"
+        )
     df = pd.read_csv(path).sort_values("loss").head(240)
     N, C = df["Model Size"].to_numpy(), df["Training FLOP"].to_numpy()
-    return N, C/6/N, df.loss.to_numpy()
+    return N, C / 6 / N, df.loss.to_numpy()
 
 
-def objective(p, N, D, loss): return float(huber(np.log(CHINCHILLA(N, D, **p)) - np.log(loss), 1e-3).sum())
+def objective(p, N, D, loss):
+    return float(huber(np.log(CHINCHILLA(N, D, **p)) - np.log(loss), 1e-3).sum())
 
 
 def timed(f, n):
     t = []
     for _ in range(n):
-        start = time.perf_counter(); out = f(); t.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        out = f()
+        t.append(time.perf_counter() - start)
     return float(np.median(t)), float(np.min(t)), out
 
 
 def chinchilla(N, D, loss, which):
-    env = root/"build"/"benchmark_env"
-    python = env/"bin"/"python"
-    if not python.exists(): subprocess.run([sys.executable, "-m", "venv", str(env)], check=True)
-    if not list(env.glob("lib/python*/site-packages/chinchilla-0.2.0*")): subprocess.run([str(python), "-m", "pip", "install", "-q", "chinchilla==0.2.0", "pandas"], check=True, capture_output=True)
-    csv = env/"points.csv"
-    pd.DataFrame(dict(C=6*N*D, N=N, D=D, loss=loss)).to_csv(csv, index=False)
-    out = subprocess.run([str(python), "-c", theirs, str(csv), which], capture_output=True, text=True)
-    if out.returncode: sys.exit(f"chinchilla 0.2.0 failed:\n{out.stderr[-3000:]}")
+    env = root / "build" / "benchmark_env"
+    python = env / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(env)], check=True)
+    if not list(env.glob("lib/python*/site-packages/chinchilla-0.2.0*")):
+        subprocess.run(
+            [str(python), "-m", "pip", "install", "-q", "chinchilla==0.2.0", "pandas"],
+            check=True,
+            capture_output=True,
+        )
+    csv = env / "points.csv"
+    pd.DataFrame(dict(C=6 * N * D, N=N, D=D, loss=loss)).to_csv(csv, index=False)
+    out = subprocess.run(
+        [str(python), "-c", theirs, str(csv), which], capture_output=True, text=True
+    )
+    if out.returncode:
+        sys.exit(f"chinchilla 0.2.0 failed:\n{out.stderr[-3000:]}")
     return json.loads(out.stdout.split("RESULT")[1])
 
 
 if __name__ == "__main__":
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ap.add_argument("--skip-chinchilla", action="store_true"); ap.add_argument("--default", action="store_true", help="also chinchilla's default objective (a minute more)")
+    ap.add_argument("--skip-chinchilla", action="store_true")
+    ap.add_argument(
+        "--default", action="store_true", help="also chinchilla's default objective (a minute more)"
+    )
     args = ap.parse_args()
     N, D, loss = points()
     fit_parametric(N, D, loss, delta=1e-3)
@@ -77,18 +98,54 @@ if __name__ == "__main__":
     adaptive, _, _ = timed(lambda: fit_parametric(N, D, loss), 15)
     coupled, _, _ = timed(lambda: fit_parametric(N, D, loss, law="coupled"), 5)
     rng = np.random.default_rng(0)
-    starts = [dict(E=rng.uniform(.3, 3), A=np.exp(rng.uniform(2, 10)), B=np.exp(rng.uniform(2, 12)), alpha=rng.uniform(.05, 1.2), beta=rng.uniform(.05, 1.2)) for _ in range(50)]
-    each = [objective(fit_parametric(N, D, loss, delta=1e-3, starts=s).params, N, D, loss) for s in starts]
+    starts = [
+        dict(
+            E=rng.uniform(0.3, 3),
+            A=np.exp(rng.uniform(2, 10)),
+            B=np.exp(rng.uniform(2, 12)),
+            alpha=rng.uniform(0.05, 1.2),
+            beta=rng.uniform(0.05, 1.2),
+        )
+        for _ in range(50)
+    ]
+    each = [
+        objective(fit_parametric(N, D, loss, delta=1e-3, starts=s).params, N, D, loss)
+        for s in starts
+    ]
     boot, boot_fastest, draws = timed(lambda: fit.bootstrap(4000, "cases"), 3)
-    out = dict(one_fit_seconds=seconds, one_fit_fastest=fastest, objective=objective(fit.params, N, D, loss), params=fit.params, default_fit_seconds=adaptive, coupled_fit_seconds=coupled,
-               worst_of_50_random_starts=max(each), bootstrap_4000_seconds=boot, bootstrap_4000_fastest=boot_fastest, bootstrap_sd=draws.std().to_dict(), cpus=os.cpu_count(), load_before=os.getloadavg()[0])
-    print(f"one fit, 16 starts:        {seconds*1e3:.1f} ms (fastest {fastest*1e3:.1f}), objective {out['objective']:.12f}   (default objective {adaptive*1e3:.1f} ms, coupled law {coupled*1e3:.0f} ms)")
+    out = dict(
+        one_fit_seconds=seconds,
+        one_fit_fastest=fastest,
+        objective=objective(fit.params, N, D, loss),
+        params=fit.params,
+        default_fit_seconds=adaptive,
+        coupled_fit_seconds=coupled,
+        worst_of_50_random_starts=max(each),
+        bootstrap_4000_seconds=boot,
+        bootstrap_4000_fastest=boot_fastest,
+        bootstrap_sd=draws.std().to_dict(),
+        cpus=os.cpu_count(),
+        load_before=os.getloadavg()[0],
+    )
+    print(
+        f"one fit, 16 starts:        {seconds * 1e3:.1f} ms (fastest {fastest * 1e3:.1f}), objective {out['objective']:.12f}   (default objective {adaptive * 1e3:.1f} ms, coupled law {coupled * 1e3:.0f} ms)"
+    )
     print(f"50 random starts:          worst objective {max(each):.12f}")
-    print(f"4000 bootstrap refits:     {boot:.2f} s (fastest {boot_fastest:.2f}) on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(
+        f"4000 bootstrap refits:     {boot:.2f} s (fastest {boot_fastest:.2f}) on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
     if not args.skip_chinchilla:
         for name, r in chinchilla(N, D, loss, "all" if args.default else "huber").items():
             took, p = r.pop("seconds"), {k: r[k] for k in ("E", "A", "B", "alpha", "beta")}
-            out[f"chinchilla_{name}"] = dict(seconds=took, params=p, objective=objective(p, N, D, loss), times_slower=took/seconds)
-            print(f"chinchilla 0.2.0, {name:<8} {took:.1f} s, objective {out[f'chinchilla_{name}']['objective']:.12f}: {took/seconds:.0f} times slower; 4000 refits would take {took*4000/3600:.0f} h")
-    results = Path(__file__).parent/"results"; results.mkdir(exist_ok=True)
-    (results/"fit.json").write_text(json.dumps(out, indent=1))
+            out[f"chinchilla_{name}"] = dict(
+                seconds=took,
+                params=p,
+                objective=objective(p, N, D, loss),
+                times_slower=took / seconds,
+            )
+            print(
+                f"chinchilla 0.2.0, {name:<8} {took:.1f} s, objective {out[f'chinchilla_{name}']['objective']:.12f}: {took / seconds:.0f} times slower; 4000 refits would take {took * 4000 / 3600:.0f} h"
+            )
+    results = Path(__file__).parent / "results"
+    results.mkdir(exist_ok=True)
+    (results / "fit.json").write_text(json.dumps(out, indent=1))

@@ -1,4 +1,5 @@
 "Small models and data that several test files use."
+
 import torch, torch.nn as nn, torch.nn.functional as F
 from flops_fit.planner.contract import make_task
 from flops_fit.planner.recipe import Recipe
@@ -9,17 +10,24 @@ class Net(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(16, width), nn.ReLU(), nn.Linear(width, out))
 
-    def forward(self, x): return self.layers(x)
-    def num_params(self): return sum(p.numel() for p in self.parameters())
+    def forward(self, x):
+        return self.layers(x)
+
+    def num_params(self):
+        return sum(p.numel() for p in self.parameters())
 
 
 class Uncounted(nn.Module):
-    def __init__(self, width): super().__init__(); self.l = nn.Linear(16, width)
+    def __init__(self, width):
+        super().__init__()
+        self.l = nn.Linear(16, width)
 
 
 class Stuck(Net):
     "A model whose size argument does nothing."
-    def __init__(self, width): super().__init__(8)
+
+    def __init__(self, width):
+        super().__init__(8)
 
 
 def xor_data(n=4000, seed=0):
@@ -33,14 +41,19 @@ BUDGETS = [1e6, 2e6, 4e6]
 SIZES = [8, 16, 32]
 
 
-def xor_task(**kw): return make_task(Net, "width", dataset=xor_data(), loss_fn=F.cross_entropy, eval_tokens=400, **kw)
+def xor_task(**kw):
+    return make_task(
+        Net, "width", dataset=xor_data(), loss_fn=F.cross_entropy, eval_tokens=400, **kw
+    )
 
 
-def outcome(runs): return {r.experiment_id: (r.status, r.final_loss) for r in runs}
+def outcome(runs):
+    return {r.experiment_id: (r.status, r.final_loss) for r in runs}
 
 
 def sweep(path, plan):
     "A sweep in a process of its own."
     from flops_fit.trainer.sweep import TrainingRunner
+
     torch.set_num_threads(1)
-    TrainingRunner(output_dir=path, progress=False, save_every=.02).run_sweep(plan, xor_task())
+    TrainingRunner(output_dir=path, progress=False, save_every=0.02).run_sweep(plan, xor_task())

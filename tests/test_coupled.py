@@ -1,18 +1,26 @@
 "The coupled law with weak priors: what it gains, what it costs, and what it does when its priors do not suit."
+
 import numpy as np, pytest
 from flops_fit.fitter.coupled import near_optimal_weights, scale
 from flops_fit.fitter.parametric import fit_parametric
 from flops_fit.fitter.laws import CHINCHILLA, COUPLED
 
-chinchilla = dict(E=1.82, A=482., B=2085., alpha=.348, beta=.366, g=1.)
-bent = dict(E=1.75, A=180., B=280., alpha=.28, beta=.26, g=.5)
-no_floor = dict(E=1e-9, A=20., B=30., alpha=.12, beta=.13, g=.5)
+chinchilla = dict(E=1.82, A=482.0, B=2085.0, alpha=0.348, beta=0.366, g=1.0)
+bent = dict(E=1.75, A=180.0, B=280.0, alpha=0.28, beta=0.26, g=0.5)
+no_floor = dict(E=1e-9, A=20.0, B=30.0, alpha=0.12, beta=0.13, g=0.5)
 
 
-def runs(p, n_budgets=5, n_sizes=9, seed=0, sigma=.005):
+def runs(p, n_budgets=5, n_sizes=9, seed=0, sigma=0.005):
     C = np.repeat(np.geomspace(1e18, 1e21, n_budgets), n_sizes)
-    N = np.exp(COUPLED.best_on_budget(COUPLED.work(p)[None], np.log(C))[0][0])*np.tile(np.geomspace(1/6, 6, n_sizes), n_budgets)
-    return N, C/6/N, COUPLED(N, C/6/N, **p)*np.exp(sigma*np.random.default_rng(seed).normal(size=len(C)))
+    N = np.exp(COUPLED.best_on_budget(COUPLED.work(p)[None], np.log(C))[0][0]) * np.tile(
+        np.geomspace(1 / 6, 6, n_sizes), n_budgets
+    )
+    return (
+        N,
+        C / 6 / N,
+        COUPLED(N, C / 6 / N, **p)
+        * np.exp(sigma * np.random.default_rng(seed).normal(size=len(C))),
+    )
 
 
 def errors(p, C=1e23, sets=8):
@@ -21,18 +29,23 @@ def errors(p, C=1e23, sets=8):
     out = []
     for i in range(sets):
         fit = fit_parametric(*runs(p, seed=i), law="coupled")
-        out.append([[np.log(b.optimal_params) - n, np.log(b.expected_loss/loss)] for b in (f.optimum(C) for f in (fit.plain, fit))])
+        out.append(
+            [
+                [np.log(b.optimal_params) - n, np.log(b.expected_loss / loss)]
+                for b in (f.optimum(C) for f in (fit.plain, fit))
+            ]
+        )
     return np.sqrt(np.mean(np.square(out), 0))
 
 
 def test_gains_where_the_truth_couples():
     plain, coupled = errors(bent)
-    assert coupled[1] < .4*plain[1]
+    assert coupled[1] < 0.4 * plain[1]
 
 
 def test_costs_little_where_chinchilla_is_true():
     plain, coupled = errors(chinchilla, sets=24)
-    assert coupled[0] < 1.15*plain[0] and coupled[1] < 1.9*plain[1]
+    assert coupled[0] < 1.15 * plain[0] and coupled[1] < 1.9 * plain[1]
 
 
 def test_guard_sets_aside_priors_that_do_not_suit():
@@ -40,8 +53,10 @@ def test_guard_sets_aside_priors_that_do_not_suit():
     for i in range(4):
         assert "priors_do_not_suit" in codes(fit_parametric(*runs(no_floor, seed=i), law="coupled"))
         assert "priors_do_not_suit" not in codes(fit_parametric(*runs(bent, seed=i), law="coupled"))
-        assert "priors_do_not_suit" not in codes(fit_parametric(*runs(chinchilla, seed=i), law="coupled"))
-    assert errors(no_floor, sets=4)[1][1] < .06
+        assert "priors_do_not_suit" not in codes(
+            fit_parametric(*runs(chinchilla, seed=i), law="coupled")
+        )
+    assert errors(no_floor, sets=4)[1][1] < 0.06
 
 
 def test_plain_is_the_plain_fit():
@@ -61,7 +76,9 @@ def test_disagreement_is_said_at_the_target():
 def test_interval_widens_with_distance():
     fit = fit_parametric(*runs(bent), law="coupled")
     best = fit.optimum([1e21, 1e23, 1e25])
-    assert (np.diff(best.expected_loss_upper/best.expected_loss) > 0).all() and (np.diff(best.optimal_params_upper/best.optimal_params) > 0).all()
+    assert (np.diff(best.expected_loss_upper / best.expected_loss) > 0).all() and (
+        np.diff(best.optimal_params_upper / best.optimal_params) > 0
+    ).all()
 
 
 @pytest.mark.parametrize("C", [1e21, 1e23, 1e25])
@@ -69,17 +86,20 @@ def test_draws_spread_as_the_intervals_say(C):
     fit = fit_parametric(*runs(bent), law="coupled")
     best, draws = fit.optimum(C), fit.optimum_draws([C], 4000)
     for name in ("optimal_params", "optimal_tokens", "expected_loss"):
-        ends = np.log(np.quantile(draws[name], [.025, .975])/best[name])
-        assert ends == pytest.approx(np.log([best[f"{name}_lower"]/best[name], best[f"{name}_upper"]/best[name]]), rel=.15)
-    assert draws["optimal_params"]*draws["optimal_tokens"]*6 == pytest.approx(C)
+        ends = np.log(np.quantile(draws[name], [0.025, 0.975]) / best[name])
+        assert ends == pytest.approx(
+            np.log([best[f"{name}_lower"] / best[name], best[f"{name}_upper"] / best[name]]),
+            rel=0.15,
+        )
+    assert draws["optimal_params"] * draws["optimal_tokens"] * 6 == pytest.approx(C)
 
 
 def test_a_drawn_law_fits_the_runs():
     "The parameters lie on a curved ridge: a straight step along it would leave the runs"
     N, D, loss = runs(bent)
     fit = fit_parametric(N, D, loss, law="coupled")
-    miss = np.log(np.array([COUPLED(N, D, **p) for p in fit.draws(400).to_dict("records")])/loss)
-    assert np.sqrt((miss**2).mean(1)).max() < 2.5*fit.sigma
+    miss = np.log(np.array([COUPLED(N, D, **p) for p in fit.draws(400).to_dict("records")]) / loss)
+    assert np.sqrt((miss**2).mean(1)).max() < 2.5 * fit.sigma
 
 
 def test_survives_a_diverged_run():
@@ -87,52 +107,74 @@ def test_survives_a_diverged_run():
     clean = fit_parametric(N, D, loss, law="coupled").optimum(1e22)
     loss[11] *= 1e4
     spoiled = fit_parametric(N, D, loss, law="coupled").optimum(1e22)
-    assert abs(np.log(spoiled.expected_loss/clean.expected_loss)) < .01
-    assert np.log(spoiled.optimal_params_upper/spoiled.optimal_params_lower) < 2*np.log(clean.optimal_params_upper/clean.optimal_params_lower)
+    assert abs(np.log(spoiled.expected_loss / clean.expected_loss)) < 0.01
+    assert np.log(spoiled.optimal_params_upper / spoiled.optimal_params_lower) < 2 * np.log(
+        clean.optimal_params_upper / clean.optimal_params_lower
+    )
 
 
 def test_shared_trunks_widen(monkeypatch):
     import flops_fit.fitter.coupled
-    monkeypatch.setattr(flops_fit.fitter.coupled, "lack_of_fit", lambda fit: dict(p=np.nan))   # taken for independent, the trunks' common noise looks like a wrong form
+
+    monkeypatch.setattr(
+        flops_fit.fitter.coupled, "lack_of_fit", lambda fit: dict(p=np.nan)
+    )  # taken for independent, the trunks' common noise looks like a wrong form
     rng, (N, D, _) = np.random.default_rng(0), runs(bent, n_budgets=4, n_sizes=40)
-    trunk = np.arange(160) // 16                      # many rows of few runs
-    loss = COUPLED(N, D, **bent)*np.exp(.005*rng.normal(size=10)[trunk] + .001*rng.normal(size=160))
-    alone, together = (fit_parametric(N, D, loss, law="coupled", groups=g).conf_int().loc["a"] for g in (np.arange(160), trunk))
-    assert together.upper - together.lower > 1.2*(alone.upper - alone.lower)
+    trunk = np.arange(160) // 16  # many rows of few runs
+    loss = COUPLED(N, D, **bent) * np.exp(
+        0.005 * rng.normal(size=10)[trunk] + 0.001 * rng.normal(size=160)
+    )
+    alone, together = (
+        fit_parametric(N, D, loss, law="coupled", groups=g).conf_int().loc["a"]
+        for g in (np.arange(160), trunk)
+    )
+    assert together.upper - together.lower > 1.2 * (alone.upper - alone.lower)
 
 
 def test_constraints():
     N, D, loss = runs(bent)
-    assert fit_parametric(N, D, loss, law="coupled", fixed={"E": 1.75}).params["E"] == pytest.approx(1.75)
+    assert fit_parametric(N, D, loss, law="coupled", fixed={"E": 1.75}).params[
+        "E"
+    ] == pytest.approx(1.75)
     fit = fit_parametric(N, D, loss, law="coupled", tied={"beta": "alpha"})
-    assert fit.params["alpha"] == fit.params["beta"] and fit.plain.params["alpha"] == fit.plain.params["beta"]
-    assert fit_parametric(N, D, loss, law="coupled", fixed={"g": 1.}).params["g"] == 1
-    assert fit_parametric(N, D, loss, law="coupled", loss_se=.01).params["g"] == pytest.approx(.5, abs=.25)
+    assert (
+        fit.params["alpha"] == fit.params["beta"]
+        and fit.plain.params["alpha"] == fit.plain.params["beta"]
+    )
+    assert fit_parametric(N, D, loss, law="coupled", fixed={"g": 1.0}).params["g"] == 1
+    assert fit_parametric(N, D, loss, law="coupled", loss_se=0.01).params["g"] == pytest.approx(
+        0.5, abs=0.25
+    )
 
 
 def test_weights_prefer_large_and_near_optimal_runs():
-    args = np.array([1e18, 1e21, 1e21]), np.array([3., 2., 2.6])
-    w, by_compute = near_optimal_weights(*args), near_optimal_weights(*args, power=.3)
-    assert w[0] == w[1] > 5*w[2] and w.mean() == pytest.approx(1)
-    assert by_compute[1] > 5*by_compute[0] and by_compute[1] > 5*by_compute[2]
+    args = np.array([1e18, 1e21, 1e21]), np.array([3.0, 2.0, 2.6])
+    w, by_compute = near_optimal_weights(*args), near_optimal_weights(*args, power=0.3)
+    assert w[0] == w[1] > 5 * w[2] and w.mean() == pytest.approx(1)
+    assert by_compute[1] > 5 * by_compute[0] and by_compute[1] > 5 * by_compute[2]
 
 
-@pytest.mark.parametrize("p, power", [(.3, 0), (.01, .3), (1e-5, 1), (np.nan, 0)])
+@pytest.mark.parametrize("p, power", [(0.3, 0), (0.01, 0.3), (1e-5, 1), (np.nan, 0)])
 def test_the_worse_the_form_fits_the_more_compute_weighs(monkeypatch, p, power):
     import flops_fit.fitter.coupled
+
     monkeypatch.setattr(flops_fit.fitter.coupled, "lack_of_fit", lambda fit: dict(p=p))
     N, D, loss = runs(bent)
     fit = fit_parametric(N, D, loss, law="coupled")
-    want = near_optimal_weights(6*N*D, loss, power)
-    assert fit.data["weights"] == pytest.approx(want/want.mean()) and ("local_fit" in {w.code for w in fit.warnings}) == (power == 1)
-    fit = fit_parametric(N, D, loss, law="coupled", groups=np.arange(45) // 3)         # no test: the cautious middle
-    want = near_optimal_weights(6*N*D, loss, .3)
-    assert fit.data["weights"] == pytest.approx(want/want.mean())
+    want = near_optimal_weights(6 * N * D, loss, power)
+    assert fit.data["weights"] == pytest.approx(want / want.mean()) and (
+        "local_fit" in {w.code for w in fit.warnings}
+    ) == (power == 1)
+    fit = fit_parametric(
+        N, D, loss, law="coupled", groups=np.arange(45) // 3
+    )  # no test: the cautious middle
+    want = near_optimal_weights(6 * N * D, loss, 0.3)
+    assert fit.data["weights"] == pytest.approx(want / want.mean())
 
 
 def test_scale_counts_tails_but_not_an_outlier():
-    r = .01*np.random.default_rng(0).normal(size=500)
-    assert scale(np.r_[r, 1e5]) == pytest.approx(scale(r), rel=.05)
+    r = 0.01 * np.random.default_rng(0).normal(size=500)
+    assert scale(np.r_[r, 1e5]) == pytest.approx(scale(r), rel=0.05)
 
 
 @pytest.mark.parametrize("n", [6, 7, 8, 10, 12])
@@ -142,12 +184,19 @@ def test_coupled_with_few_runs(n):
     fit = fit_parametric(N[pick], D[pick], loss[pick], law="coupled")
     best = fit.optimum(1e22)
     assert all(np.isfinite(v) for v in best.values())
-    if n < 12: assert "few_runs" in {w.code for w in fit.warnings}
+    if n < 12:
+        assert "few_runs" in {w.code for w in fit.warnings}
 
 
 def test_penalty_of_the_optimum_is_nothing_and_grows_less_sure_beyond_the_runs():
     fit = fit_parametric(*runs(bent), law="coupled")
     near, far = fit.penalty(1e21, [1, 2, 4]), fit.penalty(1e24, [1, 2, 4])
-    for p in (near, far): assert p.penalty[0] == p.penalty_lower[0] == p.penalty_upper[0] == 0 and (np.diff(p.penalty) > 0).all()
-    wide = lambda p: np.log(p.penalty_upper[1:]/p.penalty_lower[1:])
-    assert (wide(far) > 2*wide(near)).all() and wide(far)[0] > wide(far)[1]        # the form's error in N* weighs more on a near miss
+    for p in (near, far):
+        assert (
+            p.penalty[0] == p.penalty_lower[0] == p.penalty_upper[0] == 0
+            and (np.diff(p.penalty) > 0).all()
+        )
+    wide = lambda p: np.log(p.penalty_upper[1:] / p.penalty_lower[1:])
+    assert (wide(far) > 2 * wide(near)).all() and wide(far)[0] > wide(far)[
+        1
+    ]  # the form's error in N* weighs more on a near miss

@@ -1,50 +1,75 @@
 "The docs site: built with warnings as errors, every link alive, and what a page shows."
+
 import importlib.util, re
 from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-for needed in ("sphinx", "myst_nb", "sphinx_book_theme", "nbdev"): pytest.importorskip(needed, reason=f"{needed} is not installed: pip install -e '.[dev]'")
-spec = importlib.util.spec_from_file_location("build_docs", ROOT/"tools"/"build_docs.py")
-docs = importlib.util.module_from_spec(spec); spec.loader.exec_module(docs)
+for needed in ("sphinx", "myst_nb", "sphinx_book_theme", "nbdev"):
+    pytest.importorskip(needed, reason=f"{needed} is not installed: pip install -e '.[dev]'")
+spec = importlib.util.spec_from_file_location("build_docs", ROOT / "tools" / "build_docs.py")
+docs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(docs)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     import subprocess, sys
-    out = tmp_path_factory.mktemp("docs")/"site"
-    done = subprocess.run([sys.executable, str(ROOT/"tools"/"build_docs.py"), "--out", str(out)], capture_output=True, text=True, timeout=400)
-    if "MathJax is needed" in done.stderr: pytest.skip(done.stderr.strip().splitlines()[-1])
+
+    out = tmp_path_factory.mktemp("docs") / "site"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "build_docs.py"), "--out", str(out)],
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    if "MathJax is needed" in done.stderr:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
     assert done.returncode == 0, done.stderr[-2000:]
     return out
 
 
 def test_every_notebook_is_a_page_with_search_and_math_of_its_own(site):
-    names = {p.with_name(docs.plain(p.name)).relative_to(ROOT/"nbs").as_posix() for p in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts}
-    assert {n.replace(".ipynb", ".html") for n in names} <= {p.relative_to(site).as_posix() for p in site.rglob("*.html")}
-    assert (site/"searchindex.js").exists() and (site/"_static"/"mathjax"/"tex-svg.js").stat().st_size > 1e6
-    assert not re.search(r'src="https?://[^"]*mathjax', (site/"fitter"/"laws.html").read_text())
+    names = {
+        p.with_name(docs.plain(p.name)).relative_to(ROOT / "nbs").as_posix()
+        for p in (ROOT / "nbs").rglob("*.ipynb")
+        if ".ipynb_checkpoints" not in p.parts
+    }
+    assert {n.replace(".ipynb", ".html") for n in names} <= {
+        p.relative_to(site).as_posix() for p in site.rglob("*.html")
+    }
+    assert (site / "searchindex.js").exists() and (
+        site / "_static" / "mathjax" / "tex-svg.js"
+    ).stat().st_size > 1e6
+    assert not re.search(r'src="https?://[^"]*mathjax', (site / "fitter" / "laws.html").read_text())
 
 
 def test_api_pages_describe_what_they_export(site):
-    page = (site/"planner"/"sweep_design.html").read_text()
+    page = (site / "planner" / "sweep_design.html").read_text()
     assert 'id="plan_sweep"' in page and "FLOPs of one run" in page
     assert "compute_budgets" in page and "{target=" not in page and "default_exp" not in page
 
 
 def test_no_page_shows_a_dead_widget(site):
-    page = (site/"tutorials"/"quickstart.html").read_text()
+    page = (site / "tutorials" / "quickstart.html").read_text()
     assert "widget-view" not in page and page.count("<img") > 4
 
 
 def test_the_link_checker_sees_a_dead_link(tmp_path):
-    (tmp_path/"a.html").write_text('<a href="b.html">gone</a> <a href="a.html#here">x</a> <a href="#there">y</a><p id="here">')
+    (tmp_path / "a.html").write_text(
+        '<a href="b.html">gone</a> <a href="a.html#here">x</a> <a href="#there">y</a><p id="here">'
+    )
     assert docs.broken_links(tmp_path) == [("a.html", "b.html"), ("a.html", "#there")]
 
 
 def test_a_page_wider_than_a_phone_is_seen(tmp_path):
-    (tmp_path/"narrow.html").write_text('<meta name="viewport" content="width=device-width"><p>short</p>')
-    (tmp_path/"wide.html").write_text('<meta name="viewport" content="width=device-width"><p style="width:500px">long</p>')
+    (tmp_path / "narrow.html").write_text(
+        '<meta name="viewport" content="width=device-width"><p>short</p>'
+    )
+    (tmp_path / "wide.html").write_text(
+        '<meta name="viewport" content="width=device-width"><p style="width:500px">long</p>'
+    )
     bad = docs.too_wide(tmp_path)
-    if bad is None: pytest.skip("no Chromium here (apt-get install -y chromium): pages are not measured")
+    if bad is None:
+        pytest.skip("no Chromium here (apt-get install -y chromium): pages are not measured")
     assert [page for page, _ in bad] == ["wide.html"]

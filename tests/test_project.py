@@ -1,4 +1,5 @@
 "The project's own promises: modules are exports, the README is its notebook and its commands work, the package installs alone."
+
 import configparser, re, shutil, subprocess, sys
 from pathlib import Path
 import pytest
@@ -10,71 +11,155 @@ BIN = Path(sys.executable).parent
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
     "What is in the project, without data and environments."
-    to = tmp_path_factory.mktemp("copy")/"flops_fit"
-    shutil.copytree(ROOT, to, ignore=shutil.ignore_patterns(".git", ".venv", "demo", "outputs", "_docs", "_proc", "build", "__pycache__", ".pytest_cache", ".hypothesis", "*.egg-info", "dist"))
+    to = tmp_path_factory.mktemp("copy") / "flops_fit"
+    shutil.copytree(
+        ROOT,
+        to,
+        ignore=shutil.ignore_patterns(
+            ".git",
+            ".venv",
+            "demo",
+            "outputs",
+            "_docs",
+            "_proc",
+            "build",
+            "__pycache__",
+            ".pytest_cache",
+            ".hypothesis",
+            "*.egg-info",
+            "dist",
+        ),
+    )
     return to
 
 
-def contents(folder, pattern): return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob(pattern))}
+def contents(folder, pattern):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob(pattern))}
 
 
 def test_modules_are_exactly_what_the_notebooks_export(copy):
-    before = contents(copy/"flops_fit", "*.py")
-    subprocess.run([BIN/"nbdev_export"], cwd=copy, check=True, capture_output=True)
-    after = contents(copy/"flops_fit", "*.py")
+    before = contents(copy / "flops_fit", "*.py")
+    subprocess.run([BIN / "nbdev_export"], cwd=copy, check=True, capture_output=True)
+    after = contents(copy / "flops_fit", "*.py")
     assert set(before) == set(after)
     assert [k for k in before if before[k] != after[k]] == []
 
 
 def test_notebooks_are_clean(copy):
-    before = contents(copy/"nbs", "*.ipynb")
-    subprocess.run([BIN/"nbdev_clean"], cwd=copy, check=True, capture_output=True)
-    assert [k for k, v in contents(copy/"nbs", "*.ipynb").items() if before[k] != v] == []
+    before = contents(copy / "nbs", "*.ipynb")
+    subprocess.run([BIN / "nbdev_clean"], cwd=copy, check=True, capture_output=True)
+    assert [k for k, v in contents(copy / "nbs", "*.ipynb").items() if before[k] != v] == []
 
 
 def test_readme_is_its_notebook():
-    sys.path.insert(0, str(ROOT/"tools"))
+    sys.path.insert(0, str(ROOT / "tools"))
     from make_readme import readme
-    assert (ROOT/"README.md").read_text(encoding="utf-8") == readme()
+
+    assert (ROOT / "README.md").read_text(encoding="utf-8") == readme()
 
 
 def test_readme_links_lead_somewhere():
-    text = (ROOT/"README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text): assert (ROOT/target.split("#")[0]).exists(), target
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text):
+        assert (ROOT / target.split("#")[0]).exists(), target
 
 
 def test_readme_commands_work(tmp_path):
     "Each command in a shell block: make targets exist (CI runs them in full), flops-fit lines are run, in an empty folder with a table of runs."
-    text = (ROOT/"README.md").read_text(encoding="utf-8")
-    lines = [l.split("#")[0].strip() for block in re.findall(r"```sh\n(.*?)```", text, re.S) for l in block.splitlines() if l.split("#")[0].strip()]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = [
+        l.split("#")[0].strip()
+        for block in re.findall(r"```sh\n(.*?)```", text, re.S)
+        for l in block.splitlines()
+        if l.split("#")[0].strip()
+    ]
     assert any(l == "make demo" for l in lines) and any(l == "make test" for l in lines)
-    (tmp_path/"runs.csv").write_text(runs_csv())
+    (tmp_path / "runs.csv").write_text(runs_csv())
     for line in lines:
-        if line.startswith("make "): assert subprocess.run([*line.split(), "-n"], cwd=ROOT, capture_output=True).returncode == 0, line
-        elif line.startswith("flops-fit demo"): assert subprocess.run([BIN/"flops-fit", "demo", "--help"], capture_output=True).returncode == 0
+        if line.startswith("make "):
+            assert (
+                subprocess.run([*line.split(), "-n"], cwd=ROOT, capture_output=True).returncode == 0
+            ), line
+        elif line.startswith("flops-fit demo"):
+            assert (
+                subprocess.run(
+                    [BIN / "flops-fit", "demo", "--help"], capture_output=True
+                ).returncode
+                == 0
+            )
         elif line.startswith("flops-fit"):
-            if "train" in line: line += " --mock"
-            out = subprocess.run([BIN/"flops-fit", *line.split()[1:]], cwd=tmp_path, capture_output=True, text=True)
+            if "train" in line:
+                line += " --mock"
+            out = subprocess.run(
+                [BIN / "flops-fit", *line.split()[1:]], cwd=tmp_path, capture_output=True, text=True
+            )
             assert out.returncode == 0, f"{line}\n{out.stderr}"
-        else: assert line.startswith(("pip install", "git clone", "cd ")), f"no test knows how to run {line!r}"
+        else:
+            assert line.startswith(("pip install", "git clone", "cd ")), (
+                f"no test knows how to run {line!r}"
+            )
 
 
 def runs_csv():
     import numpy as np
-    rows = [(N, C/6/N, 1.6 + 50/N**.3 + 123/(C/6/N)**.3) for C in (1e18, 3e18, 1e19, 3e19) for N in np.geomspace(2e7, 8e8, 7)]
+
+    rows = [
+        (N, C / 6 / N, 1.6 + 50 / N**0.3 + 123 / (C / 6 / N) ** 0.3)
+        for C in (1e18, 3e18, 1e19, 3e19)
+        for N in np.geomspace(2e7, 8e8, 7)
+    ]
     return "N,D,loss\n" + "".join(f"{n},{d},{l}\n" for n, d, l in rows)
 
 
 def test_it_installs_alone(copy, tmp_path):
     "A wheel, unpacked where nothing else of the project is, imports and has its commands."
-    out = subprocess.run([BIN/"pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--target", tmp_path/"site", copy], capture_output=True, text=True)
-    if out.returncode: out = subprocess.run([BIN/"pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target", tmp_path/"site", copy], capture_output=True, text=True)
+    out = subprocess.run(
+        [
+            BIN / "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "--disable-pip-version-check",
+            "--target",
+            tmp_path / "site",
+            copy,
+        ],
+        capture_output=True,
+        text=True,
+    )
+    if out.returncode:
+        out = subprocess.run(
+            [
+                BIN / "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--disable-pip-version-check",
+                "--target",
+                tmp_path / "site",
+                copy,
+            ],
+            capture_output=True,
+            text=True,
+        )
     assert out.returncode == 0, out.stderr
     code = "import flops_fit, flops_fit.core, flops_fit.examples, sys; assert 'site' in flops_fit.__file__, flops_fit.__file__; print(flops_fit.__version__)"
-    got = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path/"site"), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
-    cfg = configparser.ConfigParser(delimiters=["="]); cfg.read(ROOT/"settings.ini")
+    got = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    cfg = configparser.ConfigParser(delimiters=["="])
+    cfg.read(ROOT / "settings.ini")
     assert got.stdout.strip() == cfg["DEFAULT"]["version"], got.stderr
-    assert not list((tmp_path/"site").glob("tests*")) and (tmp_path/"site"/"bin"/"flops-fit").exists()
+    assert (
+        not list((tmp_path / "site").glob("tests*"))
+        and (tmp_path / "site" / "bin" / "flops-fit").exists()
+    )
 
 
-def test_changes_are_told(): assert "## 0.1.0" in (ROOT/"CHANGELOG.md").read_text()
+def test_changes_are_told():
+    assert "## 0.1.0" in (ROOT / "CHANGELOG.md").read_text()

@@ -2,6 +2,7 @@
 
 The names are read from the modules without importing them; `python tools/wings.py --check` says what is not as it would
 be written, and ends with 1."""
+
 import argparse
 import ast
 import textwrap
@@ -14,7 +15,11 @@ WINGS = {
     "trainer": "The sweep itself: runs are trained, kept and found again.",
     "plotter": "What is looked at: plots, and explorers with sliders.",
 }
-ERRORS = {"fitter": "FitError FitWarning", "planner": "ContractError FitWarning", "trainer": "ContractError"}
+ERRORS = {
+    "fitter": "FitError FitWarning",
+    "planner": "ContractError FitWarning",
+    "trainer": "ContractError",
+}
 COMPLETE = {"LawFit": "answers"}  # the module that puts the last methods on a class
 
 
@@ -42,14 +47,20 @@ def init(wing):
                 break
     if wing in ERRORS:
         where["..errors"] = ERRORS[wing].split()
-    lines = [f'"{WINGS[wing]} Nothing is imported before it is used."', "from ..lazy import lazily", ""]
+    lines = [
+        f'"{WINGS[wing]} Nothing is imported before it is used."',
+        "from ..lazy import lazily",
+        "",
+    ]
     lines.append("__getattr__, __dir__, __all__ = lazily(__name__, {")
     for module, names in where.items():
         if not names:
             continue
         parts = textwrap.wrap(" ".join(names), 80)
         rows = [f'"{part} "' for part in parts[:-1]] + [f'"{parts[-1]}"']
-        lines.append(f'    "{module}": ' + f"\n{' ' * 8}".join(["", *rows] if rows[1:] else rows) + ",")
+        lines.append(
+            f'    "{module}": ' + f"\n{' ' * 8}".join(["", *rows] if rows[1:] else rows) + ","
+        )
     return "\n".join([*lines, "})", ""]).replace(": \n", ":\n")
 
 

@@ -14,7 +14,7 @@ from ..planner.dataset import wrap_dataset
 from ..errors import (ContractError, check_callable, check_device, check_kind, check_number,
                       check_path, check_text, refuse)
 from .gpt import GPT, GPTConfig, gpt_loss_fn
-from .tinystories import _tokenizer_files, load_tokenizer
+from .tinystories import tokenizer_files, load_tokenizer
 from ..files import parse, read_regular
 from ..planner.recipe import Recipe
 from ..planner.plan import stable_hash
@@ -82,7 +82,7 @@ class TrainedLM:
         return f"TrainedLM({self.model.num_params():,} parameters, {self.ended} at step {self.history[-1]['step']:,}; best held-out loss {b['valid_loss']:.4f} at step {b['step']:,})"
 
 def _keep_tokenizer(folder, name): # a copy beside the weights, so that the folder may move; names that need no files stay names
-    files = _tokenizer_files(name) if name else []
+    files = tokenizer_files(name) if name else []
     for f in files: _write(folder/"tokenizer"/f.name, f.read_bytes())
     return name if not files else f"tokenizer/{files[0].name}" if len(files) == 1 else "tokenizer"
 

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from .laws import DATA_CONSTRAINED, REPEATS
 from ..errors import LARGEST, SMALLEST, FitError, check_number
 from .intervals import quantile
-from .lawfit import Answer, LawFit, _array
+from .lawfit import Answer, LawFit, as_array
 from .parametric import PowerLawFit
 from .repeats import COUPLED_REPEATS
 from .diagnostics import disagreements, next_step, parabola_bias
@@ -159,7 +159,7 @@ def disagreement(self:ScalingAnalysis)->str:
 @patch
 def _unique(self:ScalingAnalysis, unique_tokens):
     if isinstance(unique_tokens, str) and unique_tokens == "data": return self.unique_tokens
-    return None if unique_tokens is None else float(_array(unique_tokens, "unique_tokens",
+    return None if unique_tokens is None else float(as_array(unique_tokens, "unique_tokens",
                                                            "one positive number, 'data' or None", ndim=0))
 
 @patch
@@ -227,7 +227,7 @@ def chinchilla_table(self:ScalingAnalysis,
 )->str:
     "Markdown: a row a budget with N*, D*, tokens per parameter and loss, each with its 95% interval, how far beyond the largest run it is, and epochs where data must be repeated"
     law = self._need_law()
-    budgets = np.logspace(18, 22, 9) if compute_budgets is None else np.atleast_1d(_array(compute_budgets, "compute_budgets", "positive numbers of FLOPs"))
+    budgets = np.logspace(18, 22, 9) if compute_budgets is None else np.atleast_1d(as_array(compute_budgets, "compute_budgets", "positive numbers of FLOPs"))
     loss = lambda v: f"{v:.3f}" if .1 <= v < 100 else human(v)
     rows = [self._optimum(law, float(C), unique_tokens) for C in budgets]
     U = self._unique(unique_tokens)

@@ -10,7 +10,7 @@ import numpy as np
 from fastcore.basics import patch
 from ..errors import LARGEST, SMALLEST, FitError, FitWarning, check_number
 from .intervals import spread
-from .lawfit import Answer, LawFit, _array, _ends
+from .lawfit import Answer, LawFit, as_array, ends
 
 # %% ../../nbs/fitter/04_answers.ipynb #9a5f8577
 @patch
@@ -21,8 +21,8 @@ def penalty(self:LawFit,
 )->Answer: # target_compute, times, num_params, num_tokens, loss, penalty, penalty_lower, penalty_upper
     """The loss paid at the same compute for a model `times` smaller than optimal. Beyond the runs the interval also holds the form's own error in ln N*,
     which moves the valley under the model that was chosen."""
-    C = _array(C, "C", "a positive number of FLOPs")
-    times = _array(times, "times", least=1e-12, most=1e12)
+    C = as_array(C, "C", "a positive number of FLOPs")
+    times = as_array(times, "times", least=1e-12, most=1e12)
     if C.ndim and times.ndim and len(C) != len(times):
         raise FitError(f"times: expected one number, or one for each of the {len(C)} budgets, got "
                        f"{len(times)}. Pass one.")
@@ -44,7 +44,7 @@ def penalty(self:LawFit,
     half = self._quantile(level)*np.hypot(spread(h, self.theta, self.root), moved)
     value, half = np.where(here, -np.inf, value), np.where(here, 0, half)
     N = np.exp(best(self.theta[None])[0, :, 0])/times.ravel()
-    lower, upper = _ends(value, half)
+    lower, upper = ends(value, half)
     out = dict(target_compute=budgets, times=times.ravel(), num_params=N, num_tokens=budgets/self.k/N,
                loss=self.predict(N, budgets/self.k/N), penalty=np.exp(value), penalty_lower=lower, penalty_upper=upper)
     return Answer({k: float(np.atleast_1d(v)[0]) if C.ndim == 0 else v for k, v in out.items()})
@@ -57,7 +57,7 @@ def budget_for(self:LawFit,
     level=.95, # of the interval
 )->Answer: # target_loss, compute, compute_lower, compute_upper, optimal_params, optimal_tokens
     "The least FLOPs that reach a loss"
-    target = np.atleast_1d(_array(loss, "loss", least=1e-30, most=1e30))
+    target = np.atleast_1d(as_array(loss, "loss", least=1e-30, most=1e30))
     for v, name in ((unique_tokens, "unique_tokens"), (inference_tokens, "inference_tokens")):
         check_number(v, name, least=0, most=LARGEST, optional=name == "unique_tokens",
                      error=FitError)
@@ -90,13 +90,13 @@ def warnings_at(self:LawFit,
     unique_tokens=None, # unique tokens there are
 )->list: # of `FitWarning`
     "What to know before trusting the optimum at C"
-    C, out = float(_array(C, "C", "a positive number of FLOPs", ndim=0)), []
+    C, out = float(as_array(C, "C", "a positive number of FLOPs", ndim=0)), []
     times = C/self.max_compute
     if times > 30:
         out.append(FitWarning("far_extrapolation", f"{_flops(C)} FLOPs is {times:.0f} times the largest run that was fitted.",
                                          "Train the predicted optimum at a budget in between and compare."))
     if unique_tokens is not None:
-        U = float(_array(unique_tokens, "unique_tokens", ndim=0))
+        U = float(as_array(unique_tokens, "unique_tokens", ndim=0))
         before, now = self._optimum([C/10, C], U).expected_loss
         if now > .999*before:
             whose = "" if "R_D" in self.params else ", going by what Muennighoff et al. found for text"

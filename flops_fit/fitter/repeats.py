@@ -7,29 +7,29 @@ __all__ = ['COUPLED_REPEATS', 'fit_repeats']
 
 # %% ../../nbs/fitter/07_repeats.ipynb #8c65fea9
 import numpy as np
-from .laws import (COUPLED, LAWS, REPEATS, Law, _best_N_for, _cols, _coupled, _coupled_starts,
-                   _saturate, _stack)
+from .laws import (COUPLED, LAWS, REPEATS, Law, best_size_for, columns_of, coupled_loss, coupled_starts,
+                   saturate, stack_slopes)
 from ..errors import FitError, FitWarning, refuse
-from .lawfit import LawFit, _array
-from .coupled import _mode, _spread
+from .lawfit import LawFit, as_array
+from .coupled import posterior_mode, posterior_spread
 
 # %% ../../nbs/fitter/07_repeats.ipynb #75b1808d
 def _coupled_repeats(theta, x, y, u, grad=True):
     R_D, R_N = np.exp(theta[:, 6:7]), np.exp(theta[:, 7:8])
-    E, A, B, al, be, g = _cols(theta[:, :6])
+    E, A, B, al, be, g = columns_of(theta[:, :6])
     al, be, g = np.exp(al), np.exp(be), np.exp(g)
-    un = _best_N_for(A, B, al, be, g, u)
-    x2, dRN, dun = _saturate(x, un, R_N)
-    y2, dRD, _ = _saturate(y, u, R_D)
-    L, J = _coupled(theta[:, :6], x2, y2, grad=grad)
+    un = best_size_for(A, B, al, be, g, u)
+    x2, dRN, dun = saturate(x, un, R_N)
+    y2, dRD, _ = saturate(y, u, R_D)
+    L, J = coupled_loss(theta[:, :6], x2, y2, grad=grad)
     if not grad: return L, None
     dx, dy = -al*J[:, 1], -be*J[:, 2]      # dL/d ln N' and dL/d ln D'
     down = [0, dun/al, -dun/al, dun*(g/al - un), dun*(be*u - g)/al, dun*g*np.log(al/be)/al]  # d ln N'/d theta, through U_N
-    return L, _stack([J[:, i] + dx*d for i, d in enumerate(down)] + [dy*dRD, dx*dRN], L.shape)
+    return L, stack_slopes([J[:, i] + dx*d for i, d in enumerate(down)] + [dy*dRD, dx*dRN], L.shape)
 
 def _starts(x, y, loss, u):
     once = y <= u + .1
-    base = _coupled_starts(x, y, loss) if once.sum() < 8 else _coupled_starts(x[once], y[once], loss[once])
+    base = coupled_starts(x, y, loss) if once.sum() < 8 else coupled_starts(x[once], y[once], loss[once])
     return np.c_[base, np.full((len(base), 2), np.log([15., 5.]))]
 
 COUPLED_REPEATS = Law("repeats", (*COUPLED.params, "R_D", "R_N"), _coupled_repeats,
@@ -47,7 +47,7 @@ def fit_repeats(
         refuse("coupled", "the coupled LawFit of the same runs", coupled,
                "pass fit_parametric(..., law='coupled')", FitError)
     n, p = coupled.num_runs, len(COUPLED_REPEATS.params)
-    U = _array(unique_tokens, "unique_tokens")
+    U = as_array(unique_tokens, "unique_tokens")
     if U.shape not in ((), (n,)): raise FitError(f"unique_tokens: expected {n} values, one a run, got shape {U.shape}.")
     data = {**coupled.data, "U": np.minimum(U, coupled.data["D"])}
     with np.errstate(divide="ignore"): sd = np.r_[2*coupled.sigma/coupled.prior_root, 1., 1.]    # as wide as the coupled fit left them
@@ -55,7 +55,7 @@ def fit_repeats(
                  lower=np.r_[coupled.lower, np.log([1e-2, 1e-2])], upper=np.r_[coupled.upper, np.log([1e5, 1e5])],
                  prior_mean=np.r_[coupled.prior_mean, np.log([REPEATS["R_D"], REPEATS["R_N"]])], form=coupled.form, noise_in_loss=True)
     starts = np.array([np.r_[coupled.theta, np.log([R, REPEATS["R_N"]])] for R in (4., 15., 60.)])
-    fit = _mode(fit, fit.problem, sd, starts, coupled.residuals)
+    fit = posterior_mode(fit, fit.problem, sd, starts, coupled.residuals)
     fit.warnings = [w for w in coupled.warnings if w.code in ("few_groups", "few_runs", "duplicated_rows", "local_fit", "priors_do_not_suit")]
     if fit.sigma > .02: fit.warnings.append(FitWarning("noisy", f"The runs scatter {fit.sigma:.1%} around the law.", "Check learning rates and schedules of the worst residuals; repeat some runs."))
-    return _spread(fit)
+    return posterior_spread(fit)

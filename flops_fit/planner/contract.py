@@ -9,7 +9,7 @@ __all__ = ['create_model', 'model_num_params', 'create_models_at_sizes', 'valida
 # %% ../../nbs/planner/01_contract.ipynb #b60aa560
 import inspect, math
 from dataclasses import dataclass, field
-from .dataset import DataSource, hold_out, split_sample, validate_dataset, wrap_dataset, _name
+from .dataset import DataSource, hold_out, split_sample, validate_dataset, wrap_dataset, name_of
 from ..errors import (ContractError, check_callable, check_device, check_kind, check_number,
                      check_numbers, check_text, as_number, shown)
 
@@ -17,7 +17,7 @@ from ..errors import (ContractError, check_callable, check_device, check_kind, c
 def _model_name(model_cls):
     "Where a model comes from, as far as it can be named."
     while hasattr(model_cls, "func"): model_cls = model_cls.func  # functools.partial
-    return f"{getattr(model_cls, '__module__', '?')}.{_name(model_cls)}"
+    return f"{getattr(model_cls, '__module__', '?')}.{name_of(model_cls)}"
 
 def _shapes_only():
     "Building on the meta device, with fills and random draws left out: they do nothing there and take most of the time."
@@ -53,7 +53,7 @@ def create_model(
                             "pass the class itself or a function of the size, not a built model")
     _size_param(model_size_param)
     check_device(device)
-    kwargs, name = {**_kwargs(model_kwargs), model_size_param: size}, _name(model_cls)
+    kwargs, name = {**_kwargs(model_kwargs), model_size_param: size}, name_of(model_cls)
     try:
         if device is None: model = model_cls(**kwargs)
         elif str(device) == "meta":
@@ -130,7 +130,7 @@ def validate_model_contract(
     counts = {s: model_num_params(m) for s, m in create_models_at_sizes(model_cls, model_size_param, sizes, model_kwargs).items()}
     for (s0, n0), (s1, n1) in zip(list(counts.items()), list(counts.items())[1:]):
         if n1 <= n0:
-            raise ContractError(f"{_name(model_cls)}: {model_size_param}", "num_params() that grows with it",
+            raise ContractError(f"{name_of(model_cls)}: {model_size_param}", "num_params() that grows with it",
                                 f"{n0:,} at {s0} and {n1:,} at {s1}", f"make {model_size_param} set the size of the model, or name the argument that does")
     return counts
 
@@ -139,7 +139,7 @@ def _check_signature(model_cls, model_size_param):
     try: params = inspect.signature(model_cls).parameters
     except (TypeError, ValueError): return
     if model_size_param in params or any(p.kind is p.VAR_KEYWORD for p in params.values()): return
-    raise ContractError(f"{_name(model_cls)}", f"an argument named {model_size_param!r}", f"arguments {', '.join(params) or '(none)'}",
+    raise ContractError(f"{name_of(model_cls)}", f"an argument named {model_size_param!r}", f"arguments {', '.join(params) or '(none)'}",
                         "pass the name of the argument that sets the size as model_size_param")
 
 # %% ../../nbs/planner/01_contract.ipynb #e3931f24
@@ -155,7 +155,7 @@ def validate_loss_fn(
     if not isinstance(batch, (tuple, list)) or len(batch) != 2 or not all(torch.is_tensor(t) for t in batch):
         raise ContractError("batch", "a pair of tensors: inputs and targets", shown(batch),
                             "pass source.batch(torch.arange(2))")
-    name, (x, y) = _name(loss_fn), batch
+    name, (x, y) = name_of(loss_fn), batch
     try: outputs = model(x)
     except Exception as e:
         raise ContractError(f"{type(model).__name__}.forward", f"to take a batch of inputs of shape {tuple(x.shape)}, {x.dtype}",
@@ -208,7 +208,7 @@ class Task:
         "What identifies the task on disk, as plain data: names and a fingerprint of the data."
         kw = {k: v if isinstance(v, (int, float, str, bool, type(None))) else repr(v) for k, v in sorted(self.model_kwargs.items())}
         return dict(model=_model_name(self.model_cls), size_param=self.model_size_param, model_kwargs=kw,
-                    loss=None if self.loss_fn is None else _name(self.loss_fn),
+                    loss=None if self.loss_fn is None else name_of(self.loss_fn),
                     data=None if self.train is None else self.train.fingerprint(),
                     held_out=None if self.held_out is None else self.held_out.fingerprint())
 

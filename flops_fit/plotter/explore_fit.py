@@ -16,7 +16,7 @@ from .explorer import (BLUE, GREEN, INK, ORANGE, VERMILION, Explorer, Ticks, cho
                                 rank_colors, simulated_mark, some_or_none)
 from ..fitter.parametric import fit_parametric
 from ..fitter.lawfit import Answer
-from .plots import _drawn
+from .plots import drawable
 from ..fitter.laws import LAWS
 from ..fitter.analysis import ScalingAnalysis
 from ..errors import FitError, check_kind
@@ -77,7 +77,7 @@ class ResultExplorer(Explorer):
         far = max(self.controls["budget"].max, np.log10(s.budget)) if np.isfinite(s.budget) else 0
         s.along = np.geomspace(self.analysis.runs.flops.min(), 10**far, 14)
         if s.inference_tokens: s.along = s.along[s.along > 1e-3*s.budget]
-        s.path = _drawn(law._optimum(s.along, **ask))
+        s.path = drawable(law._optimum(s.along, **ask))
         return s
 
     def tabulate(self, s):
@@ -102,7 +102,7 @@ class ResultExplorer(Explorer):
         x = np.log10(s.grid)
         ax.fill_between(x, s.lower, s.upper, color=BLUE, alpha=.18, lw=0, label="95% of plausible laws")
         ax.plot(x, s.curve, color=BLUE, lw=1.6)
-        b = _drawn(Answer(s.best))
+        b = drawable(Answer(s.best))
         ax.errorbar(np.log10(b.optimal_params), b.expected_loss, xerr=[[np.log10(b.optimal_params/b.optimal_params_lower)], [np.log10(b.optimal_params_upper/b.optimal_params)]],
                     fmt="o", color=INK, ms=5, lw=1.2, capsize=3, label=f"optimum N* = {human(b.optimal_params)}")
         if s.times != 1: ax.plot(np.log10(s.N), s.loss[0], "D", color=VERMILION, ms=6, label=f"chosen N = {human(s.N)}")

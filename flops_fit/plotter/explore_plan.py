@@ -13,8 +13,8 @@ from ..planner.contract import Task
 from ..errors import ContractError, check_kind
 from ..text import flop, human
 from ..planner.plan import DEVICES, SweepPlan
-from .explorer import BLUE, INK, Explorer, _control, button, dropdown, int_slider, label, log_axis, log_slider, number, panels, rank_colors
-from ..planner.sweep_design import _count, _Family, _plan_warnings, _rows
+from .explorer import BLUE, INK, Explorer, control, button, dropdown, int_slider, label, log_axis, log_slider, number, panels, rank_colors
+from ..planner.sweep_design import count_size, Family, plan_warnings, rows_of_plan
 
 # %% ../../nbs/plotter/04_explore_plan.ipynb #bc35dbd3
 class PlanExplorer(Explorer):
@@ -29,12 +29,12 @@ class PlanExplorer(Explorer):
         if not plan.experiments:
             raise ContractError("plan", "a plan with runs", "none", "plan again")
         self.start, self.counts, self.chosen = plan, dict(plan.counts), None
-        self.task, self.family = task, None if task is None else _Family(task.model_cls, task.model_size_param, task.model_kwargs)
+        self.task, self.family = task, None if task is None else Family(task.model_cls, task.model_size_param, task.model_kwargs)
         e, C, ratio = plan.experiments[0], plan.compute_budgets, np.log10([e.tokens_per_param for e in plan.experiments])
         self.tokens, self.samples = round(e.num_tokens/e.num_samples), round(e.num_samples/e.epochs) if e.epochs else None
         self.seeds, low, high = tuple(sorted({e.seed for e in plan.experiments})), np.log10(min(C)), np.log10(max(C))
         most = int(np.bincount(np.unique([e.compute_budget for e in plan.experiments], return_inverse=True)[1]).max()/len(self.seeds))
-        band = _control(W.FloatRangeSlider, "Tokens per parameter (log10 D/N)", "Runs lie between these ratios: 1.3 is 20 tokens per parameter", min=-1, max=5, step=.05, readout_format=".2f",
+        band = control(W.FloatRangeSlider, "Tokens per parameter (log10 D/N)", "Runs lie between these ratios: 1.3 is 20 tokens per parameter", min=-1, max=5, step=.05, readout_format=".2f",
                         value=(max(-1, np.floor(20*ratio.min())/20), min(5, np.ceil(20*ratio.max())/20)))
         note = W.HTML()
         def use():
@@ -67,7 +67,7 @@ class PlanExplorer(Explorer):
         known = self.family.reach(low, high)
         sizes = sorted({s for s in (self.family.size_for(n, known) for n in targets) if s})
         for s in sizes:
-            if s not in self.counts: self.counts[s] = _count(self.family, self.task, s, 6. if self.start.flops_method == "exact" else float(self.start.flops_method), self.start.flops_method)
+            if s not in self.counts: self.counts[s] = count_size(self.family, self.task, s, 6. if self.start.flops_method == "exact" else float(self.start.flops_method), self.start.flops_method)
         return sizes
 
     def compute(self, **values):
@@ -89,8 +89,8 @@ class PlanExplorer(Explorer):
         if not cells: raise ContractError("plan", "sizes that lie in the tokens-per-parameter band at some budget", "none", "widen the band, move the budgets, or pass plan.explore(task) to count more sizes")
         stub = SimpleNamespace(train=SimpleNamespace(num_samples=self.samples) if self.samples else None)
         plan = replace(old, experiments=[], compute_budgets=sorted({x[0] for x in cells}), counts={n: self.counts[n] for n in sorted({x[1] for x in cells})}, dropped=[], warnings=[])
-        plan.experiments = [e for seed in self.seeds for e in _rows(plan, stub, cells, seed, self.tokens)]
-        plan.warnings = _plan_warnings(plan)
+        plan.experiments = [e for seed in self.seeds for e in rows_of_plan(plan, stub, cells, seed, self.tokens)]
+        plan.warnings = plan_warnings(plan)
         return plan
 
     def tabulate(self, s):

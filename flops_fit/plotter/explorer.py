@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BLUE', 'VERMILION', 'GREEN', 'ORANGE', 'PINK', 'INK', 'rank_colors', 'panels', 'log_axis', 'label', 'simulated_mark',
-           'png', 'log_slider', 'choice_slider', 'some_or_none', 'int_slider', 'dropdown', 'number', 'button', 'Ticks',
-           'Explorer']
+           'png', 'control', 'log_slider', 'choice_slider', 'some_or_none', 'int_slider', 'dropdown', 'number',
+           'button', 'Ticks', 'Explorer']
 
 # %% ../../nbs/plotter/02_explorer.ipynb #b9662269
 import base64, io, threading
@@ -86,16 +86,16 @@ def png(fig):
 # %% ../../nbs/plotter/02_explorer.ipynb #821bcdff
 _wide, _style = W.Layout(width="32em", max_width="100%"), dict(description_width="15em")
 
-def _control(cls, text, tip, **kwargs): return cls(description=text, tooltip=tip, style=_style, layout=_wide, **kwargs)
+def control(cls, text, tip, **kwargs): return cls(description=text, tooltip=tip, style=_style, layout=_wide, **kwargs)
 
 def log_slider(text, tip, value, low, high, step=.05):
     "A slider over powers of ten, from 10**low to 10**high"
     value = 10**min(max(step*round(np.log10(value)/step), low), high)
-    return _control(W.FloatLogSlider, text, tip, value=value, min=low, max=high, step=step, readout_format=".2e")
+    return control(W.FloatLogSlider, text, tip, value=value, min=low, max=high, step=step, readout_format=".2e")
 
 def choice_slider(text, tip, options, value):
     "A slider over (label, value) pairs"
-    return _control(W.SelectionSlider, text, tip, options=options, value=value)
+    return control(W.SelectionSlider, text, tip, options=options, value=value)
 
 def some_or_none(text, tip, low, high, none="none", own=None):
     "A slider over 1, 2, 5 times powers of ten with 'none' first, whose value is 0; it starts there, or at `own` where that is known"
@@ -103,9 +103,9 @@ def some_or_none(text, tip, low, high, none="none", own=None):
     if own: values[own] = f"{human(own)}, as in the runs"
     return choice_slider(text, tip, [(none, 0.), *((values[v], v) for v in sorted(values))], own or 0.)
 
-def int_slider(text, tip, value, low, high): return _control(W.IntSlider, text, tip, value=value, min=low, max=high)
-def dropdown(text, tip, options, value): return _control(W.Dropdown, text, tip, options=options, value=value)
-def number(text, tip, value, low=0., high=1e12, step=.1): return _control(W.BoundedFloatText, text, tip, value=value, min=low, max=high, step=step)
+def int_slider(text, tip, value, low, high): return control(W.IntSlider, text, tip, value=value, min=low, max=high)
+def dropdown(text, tip, options, value): return control(W.Dropdown, text, tip, options=options, value=value)
+def number(text, tip, value, low=0., high=1e12, step=.1): return control(W.BoundedFloatText, text, tip, value=value, min=low, max=high, step=step)
 
 def button(text, tip, then):
     "A button that calls `then()`"

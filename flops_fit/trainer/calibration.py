@@ -14,7 +14,7 @@ import msgspec
 from ..errors import ContractError, FitWarning, check_kind, check_number, check_numbers, check_path, refuse, shown
 from ..planner.contract import Task
 from ..planner.plan import SweepPlan, stable_hash
-from ..planner.sweep_design import _budgets, _Family, _flops, guess_optimum, plan_sweep
+from ..planner.sweep_design import check_budgets, Family, check_flops, guess_optimum, plan_sweep
 from ..planner.recipe import PowerRate, Recipe, MACHINE
 from ..files import NewerFormat, parse, read_regular, seal, set_aside, unseal, write_atomic
 from .store import RunStore
@@ -131,7 +131,7 @@ def _small_runs(task, budget, recipe, flops):
     "One experiment each at the first guess of the optimal N at the smallest budget, a half and a quarter of it, all at one D/N."
     k = 6. if flops == "exact" else flops
     n0 = guess_optimum(budget, k)
-    family = _Family(task.model_cls, task.model_size_param, task.model_kwargs)
+    family = Family(task.model_cls, task.model_size_param, task.model_kwargs)
     known = family.reach(n0/8, n0)
     sizes = sorted({s for n in (n0/4, n0/2, n0) if (s := family.size_for(n, known))})
     out, why = [], None
@@ -158,11 +158,11 @@ def calibrate(
         raise ContractError("task", "a Task with data to train on", "none",
                             "pass make_task(..., dataset=, loss_fn=)")
     asked = check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe(lr="calibrate")
-    budget = _budgets(compute_budgets)[0]
+    budget = check_budgets(compute_budgets)[0]
     folder = check_path(output_dir, "output_dir")
     factors = check_numbers(factors, "factors", least=1e-6, most=1e6,
                             fix="use (.25, .5, 1, 2, 4)").tolist()
-    flops = _flops(flops)
+    flops = check_flops(flops)
     rule = replace(asked, lr=None)
     key = stable_hash("calibration", task.describe(), {k: v for k, v in rule.to_dict().items() if k not in MACHINE}, budget, flops, list(factors))
     kept = Calibration.load(folder/"calibration.json")

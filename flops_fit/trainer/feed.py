@@ -7,7 +7,7 @@ __all__ = ['in_memory', 'Feed']
 
 # %% ../../nbs/trainer/04_feed.ipynb #6068ee3b
 import os
-from ..planner.dataset import _Pair, _is_hf, split_sample
+from ..planner.dataset import Pair, is_hugging_face, split_sample
 
 # %% ../../nbs/trainer/04_feed.ipynb #a9ceb3d9
 _KEEP = 2**29 # bytes of samples that are kept in memory
@@ -61,7 +61,7 @@ def in_memory(
 def _settle(source, device, room):
     import torch
     ds = source.dataset
-    ready = isinstance(ds, _Pair) or callable(getattr(ds, "batch", None)) and not _is_hf(ds)
+    ready = isinstance(ds, Pair) or callable(getattr(ds, "batch", None)) and not is_hugging_face(ds)
     if device.type == "cpu" and ready and room is None: return source
     one, steady = _steady(source)
     size = sum(t.numel()*t.element_size() for t in one)*source.num_samples if steady else float("inf")

@@ -1,4 +1,5 @@
 "What may befall one file: each damage is a function of the file and of the same file elsewhere."
+
 import contextlib
 import json
 import os
@@ -12,17 +13,20 @@ from faults.injection import Tap, real_open
 
 def torn(eighths):
     def tear(file, other):
-        os.truncate(file, file.stat().st_size*eighths//8)
+        os.truncate(file, file.stat().st_size * eighths // 8)
+
     return tear
 
 
 def flipped(eighths):
     "One bit, in the first half of that eighth of the file."
+
     def flip(file, other):
         data = bytearray(file.read_bytes())
         if data:
-            data[(2*eighths + 1)*len(data)//16] ^= 1 << eighths % 7
+            data[(2 * eighths + 1) * len(data) // 16] ^= 1 << eighths % 7
         file.write_bytes(data)
+
     return flip
 
 
@@ -61,6 +65,7 @@ def newer(file, other):
 
 def numbers(value):
     "Every number in it is this; the seal fits where there is one."
+
     def spoil(file, other):
         if file.suffix == ".safetensors":
             header(file, lambda text: re.sub(r'(\\": ?)-?[\d.e+-]+', rf"\g<1>{value}", text))
@@ -69,6 +74,7 @@ def numbers(value):
             forge.write(file, replaced(content, json.loads(value)), sealed)
         else:
             file.write_text(re.sub(r"\d[\d.e+-]*", value, file.read_text()))
+
     return spoil
 
 
@@ -85,15 +91,15 @@ def header(file, change):
     "Change what a safetensors file says of itself."
     data = file.read_bytes()
     size = int.from_bytes(data[:8], "little")
-    text = change(data[8:8+size].decode()).encode()
-    text += b" "*(-len(text) % 8)
-    file.write_bytes(len(text).to_bytes(8, "little") + text + data[8+size:])
+    text = change(data[8 : 8 + size].decode()).encode()
+    text += b" " * (-len(text) % 8)
+    file.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
 
 
 def folder(file, other):
     file.unlink()
     file.mkdir()
-    (file/"inside").write_text("x")
+    (file / "inside").write_text("x")
 
 
 def fifo(file, other):
@@ -120,11 +126,21 @@ def huge(file, other):
 
 
 DAMAGES = {
-    **{f"torn at {i} of 8": torn(i) for i in range(1, 8)}, "empty": empty, "zeroed": zeroed,
+    **{f"torn at {i} of 8": torn(i) for i in range(1, 8)},
+    "empty": empty,
+    "zeroed": zeroed,
     **{f"a bit at {i} of 8": flipped(i) for i in range(8)},
-    "another sweep's": anothers, "older": older, "newer": newer,
+    "another sweep's": anothers,
+    "older": older,
+    "newer": newer,
     **{f"numbers {v}": numbers(v) for v in ("NaN", "Infinity", "-1", '"0.5"', "null", "1e308")},
-    "folder": folder, "fifo": fifo, "loop": loop, "zero": zero, "huge": huge, "unreadable": None}
+    "folder": folder,
+    "fifo": fifo,
+    "loop": loop,
+    "zero": zero,
+    "huge": huge,
+    "unreadable": None,
+}
 
 
 class Unreadable(Tap):
@@ -149,6 +165,7 @@ class Unreadable(Tap):
 
         super().__enter__()
         safe_open = safetensors.safe_open
+
         def guarded(path, *args, **kwargs):
             if os.path.abspath(path) == self.file:
                 raise PermissionError(13, "Permission denied", self.file)

@@ -1,4 +1,5 @@
 "Files as a stranger, or another version, might write them."
+
 import hashlib
 import json
 

@@ -3,6 +3,7 @@
 `Tap` stands between a program and the functions that change a disk, for paths below one folder;
 `Injector` makes the k-th call of a kind fail as a `Fault` says; `Counter` only counts.
 """
+
 import builtins
 import errno
 import io
@@ -12,13 +13,36 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 
-KINDS = ("open", "write", "fsync", "rename", "link", "unlink", "mkdir", "rmdir", "utime",
-         "save_file")
+KINDS = (
+    "open",
+    "write",
+    "fsync",
+    "rename",
+    "link",
+    "unlink",
+    "mkdir",
+    "rmdir",
+    "utime",
+    "save_file",
+)
 FAULTS = ("EIO", "ENOSPC", "EINTR", "short", "full", "kill")
 
 # As they are before anything is put in their place.
-REAL = {name: getattr(os, name) for name in (
-    "open", "write", "fsync", "rename", "replace", "link", "unlink", "mkdir", "rmdir", "utime")}
+REAL = {
+    name: getattr(os, name)
+    for name in (
+        "open",
+        "write",
+        "fsync",
+        "rename",
+        "replace",
+        "link",
+        "unlink",
+        "mkdir",
+        "rmdir",
+        "utime",
+    )
+}
 real_open, _readlink, _kill = io.open, os.readlink, os.kill
 
 
@@ -44,7 +68,7 @@ class Tap:
         self.folder, self.saved, self.lock = os.path.realpath(folder), [], threading.RLock()
 
     def __reduce__(self):
-        return type(self), self.args # a lock does not travel
+        return type(self), self.args  # a lock does not travel
 
     def inside(self, path):
         return path == self.folder or path.startswith(self.folder + os.sep)
@@ -87,6 +111,7 @@ class Tap:
 
             flags = args[0] if name == "open" and args else kwargs.get("flags")
             return self.call(name, [where], lambda: real(path, *args, **given), flags)
+
         return one
 
     def _two(self, name):
@@ -100,6 +125,7 @@ class Tap:
                 return real(src, dst, **kwargs)
 
             return self.call(kind, [a, b], lambda: real(src, dst, **kwargs))
+
         return two
 
     def _fsync(self, fd):
@@ -151,9 +177,10 @@ class Count(Tap):
 @dataclass(frozen=True)
 class Fault:
     "The `at`-th call of a kind (1 is the first) goes wrong."
-    kind: str # one of KINDS
-    at: int # which call of that kind
-    what: str # one of FAULTS
+
+    kind: str  # one of KINDS
+    at: int  # which call of that kind
+    what: str  # one of FAULTS
 
     def __str__(self):
         return f"{self.kind} {self.at}: {self.what}"
@@ -168,7 +195,7 @@ class Fault:
         return (self.kind, self.what) != ("save_file", "EINTR")
 
 
-_GROWS = ("write", "fsync", "mkdir", "link", "save_file") # what a full disk refuses
+_GROWS = ("write", "fsync", "mkdir", "link", "save_file")  # what a full disk refuses
 
 
 class Injector(Count):
@@ -178,7 +205,7 @@ class Injector(Count):
         super().__init__(folder)
         self.args = (folder, fault, mark)
         self.fault, self.hit = fault, None
-        self.mark = mark # a file that says, for all processes, that it has happened
+        self.mark = mark  # a file that says, for all processes, that it has happened
 
     def call(self, kind, paths, act, data=None):
         with self.lock:
@@ -212,19 +239,20 @@ class Injector(Count):
     def _error(self, kind, number, paths):
         if kind == "save_file":
             from safetensors import SafetensorError
+
             return SafetensorError(f"I/O error: {os.strerror(number)} (os error {number})")
-        return OSError(number, os.strerror(number), paths[-1]) # EINTR is an InterruptedError
+        return OSError(number, os.strerror(number), paths[-1])  # EINTR is an InterruptedError
 
     def _fail(self, kind, paths, act, data):
         what = self.fault.what
         if what == "kill":
             if kind == "write" and len(data) > 1:
-                act(data[:len(data)//2])
+                act(data[: len(data) // 2])
             if kind == "save_file":
                 self._half(act, paths)
             _kill(os.getpid(), signal.SIGKILL)
         if what == "short" and kind == "write":
-            return act(data[:max(1, len(data)//2)])
+            return act(data[: max(1, len(data) // 2)])
         if what == "short":
             self._half(act, paths)
         number = errno.ENOSPC if what in ("short", "full") else getattr(errno, what)
@@ -232,7 +260,7 @@ class Injector(Count):
 
     def _half(self, act, paths):
         act()
-        os.truncate(paths[-1], os.path.getsize(paths[-1])//2)
+        os.truncate(paths[-1], os.path.getsize(paths[-1]) // 2)
 
 
 _installed = []
@@ -257,7 +285,7 @@ class Carried:
 def _install(folder, fault, mark):
     here = Carried(folder, fault, mark)
     if _installed and _installed[0] == here.args:
-        return here # this worker's second trunk of one case
+        return here  # this worker's second trunk of one case
 
     if _installed:
         _installed.pop().__exit__()

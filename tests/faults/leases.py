@@ -1,9 +1,10 @@
 "Claims that turn stale in seconds, so that a test need not wait for a minute."
+
 import contextlib
 import importlib
 
-BEAT, STALE = .05, 2. # seconds: between two beats, and without one until a claim is void
-PATIENT = 8. # where nobody is stopped, so that a busy machine takes no claim away
+BEAT, STALE = 0.05, 2.0  # seconds: between two beats, and without one until a claim is void
+PATIENT = 8.0  # where nobody is stopped, so that a busy machine takes no claim away
 
 
 @contextlib.contextmanager

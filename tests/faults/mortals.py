@@ -1,4 +1,5 @@
 "Models that end their process, or hang, while they train at one width; a listener that takes time."
+
 import multiprocessing
 import os
 import select
@@ -8,12 +9,15 @@ import time
 from models import Net
 
 HOW = {"exit": lambda: os._exit(9), "hang": lambda: select.select([], [], [], 3600)}
-HOW |= {name: lambda n=getattr(signal, name): os.kill(os.getpid(), n)
-        for name in ("SIGKILL", "SIGSEGV", "SIGABRT")}
+HOW |= {
+    name: lambda n=getattr(signal, name): os.kill(os.getpid(), n)
+    for name in ("SIGKILL", "SIGSEGV", "SIGABRT")
+}
 
 
 class Mortal(Net):
     "At `width`, at the tenth step, the worker it trains in ends, as `how` says; with a mark, once."
+
     width, how, mark, steps = 8, "exit", None, 0
 
     def forward(self, x):
@@ -25,7 +29,7 @@ class Mortal(Net):
 
     def may(self):
         if multiprocessing.parent_process() is None and self.how != "hang":
-            return False # this is the test itself
+            return False  # this is the test itself
         if self.mark is None:
             return True
         try:
@@ -51,5 +55,5 @@ class Slow:
 
     def __call__(self, step):
         until = time.monotonic() + self.seconds
-        while time.monotonic() < until: # the sleeps of a test may be cut short
-            time.sleep(.005)
+        while time.monotonic() < until:  # the sleeps of a test may be cut short
+            time.sleep(0.005)

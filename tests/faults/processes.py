@@ -1,4 +1,5 @@
 "Processes: which there are, and what became of them."
+
 import time
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def children(pid):
         try:
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
         except (OSError, IndexError):
-            continue # it ended while we looked
+            continue  # it ended while we looked
 
     out, new = set(), {pid}
     while new:
@@ -37,4 +38,4 @@ def wait(condition, seconds=60):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"not within {seconds} s"
-        time.sleep(.01)
+        time.sleep(0.01)

@@ -9,6 +9,7 @@ The disk that is modelled promises what POSIX and journaling file systems do, an
 - A rename is one step for its two folders: the old name is never gone without the new one there.
   While only the new name's folder was synced, the file may be found under both.
 """
+
 import os
 import time
 from dataclasses import dataclass
@@ -30,13 +31,14 @@ class Folder:
 @dataclass(eq=False)
 class Op:
     "One thing that was done."
-    what: str # "enter", "leave" (a name), "data", "sync" (of a file or folder), or "said"
-    node: object = None # the file or folder that it was done to
-    folder: Folder = None # where the name is
+
+    what: str  # "enter", "leave" (a name), "data", "sync" (of a file or folder), or "said"
+    node: object = None  # the file or folder that it was done to
+    folder: Folder = None  # where the name is
     name: str = ""
-    moved: object = None # of a "leave" that is half of a rename: the other half
-    version: int = 0 # of a file's content
-    note: object = None # of what was said
+    moved: object = None  # of a "leave" that is half of a rename: the other half
+    version: int = 0  # of a file's content
+    note: object = None  # of what was said
 
 
 class Recorder(Tap):
@@ -45,7 +47,7 @@ class Recorder(Tap):
     def __init__(self, folder):
         super().__init__(folder)
         self.root, self.ops = Folder(), []
-        self.nodes = {self.folder: self.root} # path -> what is there now
+        self.nodes = {self.folder: self.root}  # path -> what is there now
 
     def say(self, note):
         "Add a note: what has been promised by now."
@@ -60,14 +62,14 @@ class Recorder(Tap):
         return answer
 
     def on_open(self, paths, known, flags):
-        path, = paths
+        (path,) = paths
         if not known and flags & os.O_CREAT:
             self._enter(path, File())
         elif known and flags & os.O_TRUNC:
             self._data(path)
 
     def on_write(self, paths, known, data):
-        if known: # else the file has no name any more
+        if known:  # else the file has no name any more
             self._data(paths[0])
 
     def on_save_file(self, paths, known, data):
@@ -78,7 +80,7 @@ class Recorder(Tap):
     def on_fsync(self, paths, known, data):
         node = self.nodes.get(paths[0])
         if isinstance(node, File):
-            self._data(paths[0]) # what went through a file object, which writes past us
+            self._data(paths[0])  # what went through a file object, which writes past us
             self.ops.append(Op("sync", node, version=len(node.versions) - 1))
         elif node is not None:
             self.ops.append(Op("sync", node))
@@ -105,8 +107,8 @@ class Recorder(Tap):
 
         self._enter(new, node)
         self._leave(old, self.ops[-1])
-        self.nodes.update({new + p[len(old):]: n for p, n in below.items()})
-        for path in (new, *(new + p[len(old):] for p in below)):
+        self.nodes.update({new + p[len(old) :]: n for p, n in below.items()})
+        for path in (new, *(new + p[len(old) :] for p in below)):
             self._data(path)
 
     def _enter(self, path, node):
@@ -210,11 +212,11 @@ class Cut:
         if fate == "kept":
             return latest
         if fate == "torn":
-            return latest[:len(latest)//2]
+            return latest[: len(latest) // 2]
         return file.versions[self.synced.get(file, 0)]
 
 
-LONG_AGO = 3600 # seconds: a machine that lost its power has been away for a while
+LONG_AGO = 3600  # seconds: a machine that lost its power has been away for a while
 
 
 def build(tree, folder):
@@ -223,9 +225,9 @@ def build(tree, folder):
     when = time.time() - LONG_AGO
     for path, content in tree.items():
         if content is None:
-            (folder/path).mkdir(exist_ok=True)
+            (folder / path).mkdir(exist_ok=True)
         else:
-            (folder/path).write_bytes(content)
+            (folder / path).write_bytes(content)
 
     for path in tree:
-        os.utime(folder/path, (when, when))
+        os.utime(folder / path, (when, when))

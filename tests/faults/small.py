@@ -3,6 +3,7 @@
 Its life has three parts, so that every kind of checkpoint is written and read: it is stopped in a
 cooldown, goes on, is stopped in a trunk, and goes on to its end.
 """
+
 import contextlib
 import multiprocessing
 import os
@@ -47,7 +48,7 @@ def train(path, plan=None, listeners=(), task=None, **settings):
 def undisturbed():
     "What comes of the plan when nothing goes wrong: {experiment_id: (status, loss)}."
     with tempfile.TemporaryDirectory() as folder:
-        runs = train(Path(folder)/"s")
+        runs = train(Path(folder) / "s")
 
     assert {r.status for r in runs} == {"completed"}
     return outcome(runs)
@@ -57,7 +58,7 @@ def stops():
     "Where the life's two stops fall: (experiment_id, step) in a cooldown, then in a trunk."
     first, second = make_plan().trunks.values()
     cooling, trunk = first[1], second[-1]
-    middle = trunk.num_steps//2
+    middle = trunk.num_steps // 2
     return (cooling.experiment_id, cooling.num_steps - 2), (trunk.experiment_id, middle)
 
 
@@ -84,7 +85,7 @@ class StopAt:
     "A listener that stops the sweep, once, when a run comes to a step."
 
     def __init__(self, path, experiment_id, step):
-        self.file, self.at = str(Path(path)/"stop"), (experiment_id, step)
+        self.file, self.at = str(Path(path) / "stop"), (experiment_id, step)
 
     def __call__(self, step):
         if (step.experiment.experiment_id, step.step) == self.at:
@@ -157,7 +158,7 @@ def is_finished(file):
 
 def files(path):
     "Run files of a folder as they lie there: {experiment_id: bytes}."
-    return {f.stem: f.read_bytes() for f in (Path(path)/"runs").glob("*.json") if f.is_file()}
+    return {f.stem: f.read_bytes() for f in (Path(path) / "runs").glob("*.json") if f.is_file()}
 
 
 def finished(path):
@@ -186,7 +187,12 @@ def check(path, log_file, **settings):
 def context():
     "Processes forked from a server that has imported everything and computed nothing."
     context = multiprocessing.get_context("forkserver")
-    needed = ["torch._dynamo", "safetensors.torch", "flops_fit.trainer.sweep", "flops_fit.trainer.train"]
+    needed = [
+        "torch._dynamo",
+        "safetensors.torch",
+        "flops_fit.trainer.sweep",
+        "flops_fit.trainer.train",
+    ]
     context.set_forkserver_preload([*needed, "faults.small", "faults.injection"])
     return context
 
@@ -221,14 +227,15 @@ def end(process, seconds=120):
 @contextlib.contextmanager
 def limits(seconds=20, gigabytes=2):
     "What is done in here takes no longer and no more memory: a hang is an error, not a wait."
+
     def late(number, frame):
         raise TimeoutError(f"still at work after {seconds} s")
 
-    used = int(Path("/proc/self/statm").read_text().split()[0])*resource.getpagesize()
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(seconds)
-    resource.setrlimit(resource.RLIMIT_AS, (used + gigabytes*2**30, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (used + gigabytes * 2**30, hard))
     try:
         yield
     finally:
@@ -238,7 +245,7 @@ def limits(seconds=20, gigabytes=2):
 
 
 @contextlib.contextmanager
-def hurry(longest=.02):
+def hurry(longest=0.02):
     "Nobody sleeps long: sweeps that wait for each other, or for a pool, look again at once."
     real, wait = time.sleep, TrainingRunner._wait
     time.sleep = lambda seconds: real(min(seconds, longest))
@@ -295,4 +302,4 @@ class Held:
     def __call__(self, step):
         if (step.experiment.experiment_id, step.step) == self.at:
             while not os.path.exists(self.file):
-                time.sleep(.02)
+                time.sleep(0.02)

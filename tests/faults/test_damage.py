@@ -2,6 +2,7 @@
 
 CI takes one damage in STRIDE for each kind of file, each kind beginning with another.
 """
+
 import json
 import os
 import shutil
@@ -16,19 +17,39 @@ from faults import LONG
 from faults.damage import DAMAGES, done_to, remove
 from faults.leases import quick
 from faults.small import (
-    Log, StopAt, check, end, files, finished, hurry, limits, make_plan, start, train, undisturbed)
+    Log,
+    StopAt,
+    check,
+    end,
+    files,
+    finished,
+    hurry,
+    limits,
+    make_plan,
+    start,
+    train,
+    undisturbed,
+)
 from flops_fit.trainer.calibration import Calibration
 from flops_fit.errors import ContractError
 from flops_fit.planner.recipe import PowerRate, Recipe
 from models import outcome
 
 KINDS = {
-    "plan": "plan.json", "run": "runs/*.json", "curve": "curves/*.csv", "results": "results.json",
-    "trunk": "checkpoints/**/trunk.safetensors", "branch": "checkpoints/**/branch.safetensors",
-    "claim": "locks/**/owner.json", "beat": "progress/*.json",
-    "weights": "weights/**/*.safetensors", "calibration": "calibration.json", "stop": "stop"}
+    "plan": "plan.json",
+    "run": "runs/*.json",
+    "curve": "curves/*.csv",
+    "results": "results.json",
+    "trunk": "checkpoints/**/trunk.safetensors",
+    "branch": "checkpoints/**/branch.safetensors",
+    "claim": "locks/**/owner.json",
+    "beat": "progress/*.json",
+    "weights": "weights/**/*.safetensors",
+    "calibration": "calibration.json",
+    "stop": "stop",
+}
 STRIDE = 1 if LONG else 5
-WORST = {"zero", "huge", "fifo"} # these once hung or killed the reader
+WORST = {"zero", "huge", "fifo"}  # these once hung or killed the reader
 
 
 def cases():
@@ -41,14 +62,18 @@ def cases():
 def half_done(path, plan):
     "A sweep that is killed in the midst of a cooldown, with one of everything in its folder."
     first, second = plan.trunks.values()
-    train(path, plan, [StopAt(path, first[0].experiment_id, 5)], weights=True, save_every=0.)
-    found = Calibration([dict(size=4, num_params=78, num_tokens=856, lr=.005, loss=.69)],
-                        [dict(size=4, num_params=78, lr=.005, edge=False)],
-                        PowerRate(.005, -.3), Recipe(), "key")
-    found.save(path/"calibration.json")
+    train(path, plan, [StopAt(path, first[0].experiment_id, 5)], weights=True, save_every=0.0)
+    found = Calibration(
+        [dict(size=4, num_params=78, num_tokens=856, lr=0.005, loss=0.69)],
+        [dict(size=4, num_params=78, lr=0.005, edge=False)],
+        PowerRate(0.005, -0.3),
+        Recipe(),
+        "key",
+    )
+    found.save(path / "calibration.json")
     last = second[-1]
     kill = Kill((last.experiment_id, last.num_steps - 2))
-    train(path, plan, [kill], weights=True, save_every=0.)
+    train(path, plan, [kill], weights=True, save_every=0.0)
 
 
 class Kill:
@@ -60,7 +85,7 @@ class Kill:
     def __call__(self, step):
         here = step.experiment.experiment_id, step.step
         if here == (self.at[0], self.at[1] - 1):
-            time.sleep(.4)
+            time.sleep(0.4)
         if here == self.at:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -70,19 +95,20 @@ def template(tmp_path_factory):
     "(a sweep, another one with other runs of the same shape), both killed half-way."
     folder = tmp_path_factory.mktemp("half")
     other = make_plan()
-    rows = [replace(e, experiment_id=e.experiment_id[::-1], trunk=e.trunk[::-1], seed=1)
-            for e in other]
+    rows = [
+        replace(e, experiment_id=e.experiment_id[::-1], trunk=e.trunk[::-1], seed=1) for e in other
+    ]
     other = replace(other, experiments=rows)
     for name, plan in (("mine", make_plan()), ("other", other)):
-        assert end(start(half_done, folder/name, plan)) == -signal.SIGKILL
+        assert end(start(half_done, folder / name, plan)) == -signal.SIGKILL
         for kind, pattern in KINDS.items():
-            assert list((folder/name).glob(pattern)), f"the template has no {kind}"
-    return folder/"mine", folder/"other"
+            assert list((folder / name).glob(pattern)), f"the template has no {kind}"
+    return folder / "mine", folder / "other"
 
 
 @pytest.mark.parametrize("kind, damage", list(cases()))
 def test_the_end_is_the_same_or_the_file_is_named(kind, damage, template, tmp_path):
-    path = tmp_path/"s"
+    path = tmp_path / "s"
     shutil.copytree(template[0], path, symlinks=True)
     file = sorted(path.glob(KINDS[kind]))[0]
     other = sorted(template[1].glob(KINDS[kind]))[0]
@@ -94,7 +120,7 @@ def test_the_end_is_the_same_or_the_file_is_named(kind, damage, template, tmp_pa
             if kind == "calibration":
                 return calibrated(file, template[0])
             try:
-                runs = train(path, None, [Log(tmp_path/"log", path)], weights=True)
+                runs = train(path, None, [Log(tmp_path / "log", path)], weights=True)
             except ContractError as error:
                 assert named(file, path, str(error))
                 runs = None
@@ -102,15 +128,15 @@ def test_the_end_is_the_same_or_the_file_is_named(kind, damage, template, tmp_pa
     assert {k: v for k, v in files(path).items() if k in whole} == whole, "other runs were touched"
     if runs is not None:
         assert outcome(runs) == undisturbed()
-        assert not set(Log(tmp_path/"log", path).count("began")) & set(whole)
-        results = path/"results.json"
-        if not results.is_dir(): # one cannot be replaced: a warning says so
+        assert not set(Log(tmp_path / "log", path).count("began")) & set(whole)
+        results = path / "results.json"
+        if not results.is_dir():  # one cannot be replaced: a warning says so
             assert len(json.loads(results.read_text())) == len(runs)
         return
 
-    remove(file) # as the refusal advises
+    remove(file)  # as the refusal advises
     with quick(), hurry(), limits(30):
-        check(path, tmp_path/"again", weights=True)
+        check(path, tmp_path / "again", weights=True)
 
 
 def named(file, path, error):
@@ -125,4 +151,4 @@ def calibrated(file, original):
     except ContractError as error:
         assert "calibration.json" in str(error)
         return
-    assert found is None or found == Calibration.load(original/"calibration.json")
+    assert found is None or found == Calibration.load(original / "calibration.json")

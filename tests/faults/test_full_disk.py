@@ -1,4 +1,5 @@
 "A disk that is full, or has no room for one kind of file: what was trained is not lost."
+
 import errno
 import json
 import os
@@ -30,34 +31,47 @@ class NoRoom(Tap):
             number = errno.ENOSPC
             if kind == "save_file":
                 from safetensors import SafetensorError
+
                 raise SafetensorError(f"I/O error: {os.strerror(number)} (os error {number})")
             raise OSError(number, os.strerror(number), paths[-1])
         return act()
 
 
 def runner(path, log, **settings):
-    return TrainingRunner(output_dir=path, progress=False, on_step=[log], save_every=0., **settings)
+    return TrainingRunner(
+        output_dir=path, progress=False, on_step=[log], save_every=0.0, **settings
+    )
 
 
-@pytest.mark.parametrize("words", [
-    ("safetensors",), ("weights",), ("checkpoints",), ("curves", ".csv"), ("progress",),
-    ("results",), ("weights", "checkpoints", "curves", "progress", "results")], ids="+".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("safetensors",),
+        ("weights",),
+        ("checkpoints",),
+        ("curves", ".csv"),
+        ("progress",),
+        ("results",),
+        ("weights", "checkpoints", "curves", "progress", "results"),
+    ],
+    ids="+".join,
+)
 def test_what_cannot_be_written_beside_the_runs_costs_no_run(words, tmp_path):
-    path = tmp_path/"s"
+    path = tmp_path / "s"
     with NoRoom(path, *words) as disk, warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        sweep = runner(path, Log(tmp_path/"log", path), weights=True)
+        sweep = runner(path, Log(tmp_path / "log", path), weights=True)
         runs = sweep.run_sweep(make_plan(), xor_task())
 
     assert disk.refused
     assert outcome(runs) == undisturbed() == outcome(RunStore(path).runs().values())
     if words[0] not in ("progress", "curves"):
         assert any("No space left" in str(w.message) for w in heard), "nobody was told"
-    check(path, tmp_path/"again")
+    check(path, tmp_path / "again")
 
 
 def test_a_disk_that_is_full_from_the_second_run_on_loses_nothing(tmp_path):
-    path, log = tmp_path/"s", Log(tmp_path/"log", tmp_path/"s")
+    path, log = tmp_path / "s", Log(tmp_path / "log", tmp_path / "s")
     sweep = runner(path, log, weights=True)
     with NoRoom(path, "", after=2), warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
@@ -71,8 +85,10 @@ def test_a_disk_that_is_full_from_the_second_run_on_loses_nothing(tmp_path):
     assert not [r for r in runs if r.status == "failed" and "safetensors" in r.error_message]
 
     before = log.count("ended")
-    runs = sweep.run_sweep(make_plan(), xor_task()) # there is room again
+    runs = sweep.run_sweep(make_plan(), xor_task())  # there is room again
     assert outcome(runs) == undisturbed() == outcome(RunStore(path).runs().values())
     after = log.count("ended")
     assert all(after[k] == before[k] for k in done), "what was in memory was trained again"
-    assert [r["status"] for r in json.loads((path/"results.json").read_text())] == ["completed"]*6
+    assert [r["status"] for r in json.loads((path / "results.json").read_text())] == [
+        "completed"
+    ] * 6

@@ -3,6 +3,7 @@
 `make faults` counts k up until no new call is reached. CI counts the calls of one sweep's life and
 takes SAMPLES of each kind, which lie elsewhere for each fault; each test prints which.
 """
+
 import itertools
 import shutil
 import signal
@@ -15,7 +16,19 @@ from faults import LONG
 from faults.injection import FAULTS, KINDS, Carried, Count, Fault, Injector
 from faults.leases import PATIENT, quick
 from faults.small import (
-    Log, Partner, StopAt, check, end, finished, hurry, live, start, stops, train, undisturbed)
+    Log,
+    Partner,
+    StopAt,
+    check,
+    end,
+    finished,
+    hurry,
+    live,
+    start,
+    stops,
+    train,
+    undisturbed,
+)
 from flops_fit.errors import ContractError
 from flops_fit.trainer.sweep import device_executor
 from models import outcome
@@ -27,8 +40,11 @@ ERRORS = [what for what in FAULTS if what != "kill"]
 def pairs(faults, every=1):
     "(kind, fault, its number); CI takes one pair in `every`."
     both = [p for p in itertools.product(KINDS, faults) if Fault(p[0], 1, p[1]).possible]
-    return [pytest.param(kind, what, i, id=f"{kind}-{what}")
-            for i, (kind, what) in enumerate(both) if LONG or i % every == 0]
+    return [
+        pytest.param(kind, what, i, id=f"{kind}-{what}")
+        for i, (kind, what) in enumerate(both)
+        if LONG or i % every == 0
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +52,7 @@ def calls(tmp_path_factory):
     "How often each kind is called in the sweep's life: {kind: times}."
     folder = tmp_path_factory.mktemp("count")
     with Count(folder) as count, quick(PATIENT):
-        live(folder/"s")
+        live(folder / "s")
     return count.seen
 
 
@@ -51,10 +67,10 @@ class Case:
     "One fault in one folder: the sweep is in `path`; log and mark lie outside the disk."
 
     def __init__(self, fault, folder):
-        self.fault, self.folder, self.disk = fault, folder, folder/"disk"
-        self.path, self.mark = self.disk/"s", folder/"mark"
+        self.fault, self.folder, self.disk = fault, folder, folder / "disk"
+        self.path, self.mark = self.disk / "s", folder / "mark"
         self.disk.mkdir(parents=True)
-        self.log, self.tap = Log(folder/"log", self.path), Injector(self.disk, fault, self.mark)
+        self.log, self.tap = Log(folder / "log", self.path), Injector(self.disk, fault, self.mark)
 
     @property
     def hit(self):
@@ -94,10 +110,10 @@ class Case:
         "Undisturbed, the sweep ends as if nothing had been."
         there = finished(self.path)
         lost = self.log.saved() - there
-        if self.fault.what != "full": # of a full disk the sweep said what is in memory alone
+        if self.fault.what != "full":  # of a full disk the sweep said what is in memory alone
             assert not lost, "a run whose save had returned is not there"
         assert not self.log.count("again"), "a finished run was trained again"
-        check(self.path, self.folder/"again")
+        check(self.path, self.folder / "again")
 
 
 def missed(path):
@@ -112,10 +128,10 @@ def cases(kind, what, number, calls, tmp_path, samples=SAMPLES, misses=1):
     Of two processes the other one may do most of the work: one miss does not say that it is over.
     """
     past, total = 0, max(1, calls[kind])
-    spread = sorted({(7*number + i*total//samples) % total + 1 for i in range(samples)})
+    spread = sorted({(7 * number + i * total // samples) % total + 1 for i in range(samples)})
     for at in itertools.count(1) if LONG else spread:
         print(f"call {at} of {total}")
-        case = Case(Fault(kind, at, what), tmp_path/f"{at}")
+        case = Case(Fault(kind, at, what), tmp_path / f"{at}")
         yield case
         past = 0 if case.hit else past + 1
         if LONG and past == misses:
@@ -177,7 +193,7 @@ def test_one_of_two_runners_is_killed(kind, what, number, calls, tmp_path, partn
     for case in cases(kind, what, number, calls, tmp_path, 1, 6):
         process = start(doomed_beside, case)
         while process.is_alive() and not case.path.exists():
-            time.sleep(.001)
+            time.sleep(0.001)
         partner.begin(case.path, case.log)
         code = end(process)
         assert partner.wait() == undisturbed()

@@ -2,6 +2,7 @@
 
 `make faults` sends at least 200; CI a sample. Which moments is drawn from a seed that is printed.
 """
+
 import os
 import random
 import shutil
@@ -19,8 +20,15 @@ from flops_fit.trainer.store import RunStore
 from flops_fit.trainer.sweep import device_executor
 from models import outcome
 
-SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP, signal.SIGSEGV,
-           signal.SIGABRT, signal.SIGHUP]
+SIGNALS = [
+    signal.SIGKILL,
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGSTOP,
+    signal.SIGSEGV,
+    signal.SIGABRT,
+    signal.SIGHUP,
+]
 PARENTS, WORKERS = (160, 60) if LONG else (9, 5)
 
 
@@ -31,19 +39,19 @@ def plan():
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    runs = train(tmp_path_factory.mktemp("good")/"s", plan())
+    runs = train(tmp_path_factory.mktemp("good") / "s", plan())
     assert {r.status for r in runs} == {"completed"} and len(runs) == 18
     return outcome(runs)
 
 
 def alone(path, log, plan):
     with quick(PATIENT), hurry():
-        train(path, plan, [log, Slow(.003)], save_every=.02)
+        train(path, plan, [log, Slow(0.003)], save_every=0.02)
 
 
 def with_workers(path, log, plan):
     with quick(PATIENT), hurry(), device_executor(2) as pool:
-        train(path, plan, [log, Slow(.01)], executor=pool, save_every=.02)
+        train(path, plan, [log, Slow(0.01)], executor=pool, save_every=0.02)
 
 
 def send(pid, number):
@@ -55,7 +63,7 @@ def send(pid, number):
     except ProcessLookupError:
         return False
     if number == signal.SIGSTOP:
-        time.sleep(random.random()*.3)
+        time.sleep(random.random() * 0.3)
         try:
             os.kill(pid, signal.SIGCONT)
         except ProcessLookupError:
@@ -86,12 +94,12 @@ def test_signals_to_runners_that_share_a_folder(good, tmp_path):
     rng.shuffle(todo)
     while todo:
         rounds += 1
-        assert rounds < 20*PARENTS
-        path = tmp_path/f"{rounds}"/"s"
-        log, seen = Log(tmp_path/f"log{rounds}", path), {}
+        assert rounds < 20 * PARENTS
+        path = tmp_path / f"{rounds}" / "s"
+        log, seen = Log(tmp_path / f"log{rounds}", path), {}
         runners = [start(alone, path, log, plan()) for _ in range(2)]
         while todo and any(r.is_alive() for r in runners):
-            time.sleep(.05 + rng.random()*.4)
+            time.sleep(0.05 + rng.random() * 0.4)
             i = rng.randrange(2)
             if not send(runners[i].pid, todo[-1]):
                 continue
@@ -116,9 +124,9 @@ def test_signals_to_workers_and_their_parents(good, tmp_path):
     rng.shuffle(todo)
     while todo:
         rounds += 1
-        assert rounds < 20*WORKERS
-        path = tmp_path/f"{rounds}"/"s"
-        log, seen = Log(tmp_path/f"log{rounds}", path), {}
+        assert rounds < 20 * WORKERS
+        path = tmp_path / f"{rounds}" / "s"
+        log, seen = Log(tmp_path / f"log{rounds}", path), {}
         while todo and finished(path) != set(good):
             sent += one_pool(path, log, todo, rng)
             nothing_changed(path, seen, log)
@@ -136,10 +144,10 @@ def one_pool(path, log, todo, rng):
     wait(lambda: len(log.lines()) > lines or not parent.is_alive(), 120)
     family = children(parent.pid)
     while todo and parent.is_alive():
-        time.sleep(.05 + rng.random()*.5)
+        time.sleep(0.05 + rng.random() * 0.5)
         family |= children(parent.pid)
         workers = [int(pid) for _, _, pid in log.lines()[lines:]]
-        target = parent.pid if rng.random() < .3 or not workers else rng.choice(workers)
+        target = parent.pid if rng.random() < 0.3 or not workers else rng.choice(workers)
         if not send(target, todo[-1]):
             continue
         number, sent = todo.pop(), sent + 1

@@ -1,4 +1,5 @@
 "What happens between a look at a file and what is done about it."
+
 import warnings
 
 import pytest
@@ -29,8 +30,8 @@ class Meanwhile(Tap):
 @pytest.fixture
 def run(tmp_path):
     "A finished run: (its file, its content)."
-    train(tmp_path/"s")
-    file = sorted((tmp_path/"s"/"runs").glob("*.json"))[0]
+    train(tmp_path / "s")
+    file = sorted((tmp_path / "s" / "runs").glob("*.json"))[0]
     return file, file.read_bytes()
 
 
@@ -41,7 +42,7 @@ def test_a_run_that_came_while_a_torn_one_was_looked_at_is_not_set_aside(bad, ru
     file.write_bytes(bad)
     with Meanwhile(file, good) as tap, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        RunStore(tmp_path/"s").runs()
+        RunStore(tmp_path / "s").runs()
         assert tap.content is None, "nothing was set aside"
     assert file.exists() and file.read_bytes() == good, "a finished run was set aside: it is lost"
 
@@ -52,9 +53,9 @@ def test_a_finished_run_is_never_replaced(run, tmp_path):
     file.unlink()
     mine = Run.from_json(good)
     with Meanwhile(file, good):
-        RunStore(tmp_path/"s").save_run(Run.of(mine, **{**changed(mine), "final_loss": .123}))
+        RunStore(tmp_path / "s").save_run(Run.of(mine, **{**changed(mine), "final_loss": 0.123}))
     assert file.read_bytes() == good, "a finished run was replaced"
-    assert outcome(RunStore(tmp_path/"s").runs().values()) == undisturbed()
+    assert outcome(RunStore(tmp_path / "s").runs().values()) == undisturbed()
 
 
 def changed(run):
