@@ -1,15 +1,18 @@
 """How often do the intervals hold the truth? Simulated runs of known laws, many data sets a cell.
 
-    python benchmarks/coverage.py [--sets 400] [--jobs 2]      (writes benchmarks/results/coverage.csv)
+    python benchmarks/coverage.py [--sets 400] [--jobs 2]      (writes
+    benchmarks/results/coverage.csv)
 
-Each cell: a truth, a noise, a number of runs on an isoFLOP grid; the interval is for ln N* and for the loss at 100 times
-the largest budget, or for the exponent a. Seeds are those of the cell's number, so any cell can be made again alone.
+Each cell: a truth, a noise, a number of runs on an isoFLOP grid; the interval is for ln N* and for
+the loss at 100 times
+the largest budget, or for the exponent a. Seeds are those of the cell's number, so any cell can be
+made again alone.
 """
 
 import os
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-import argparse, sys, time, warnings
+import argparse, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -28,7 +31,8 @@ top, sigma = 1e21, 0.005
 
 
 def design(truth, n):
-    "N, D of n runs on isoFLOP curves over three decades, sizes six times to either side of the optimum"
+    """N, D of n runs on isoFLOP curves over three decades, sizes six times to either side of the
+    optimum"""
     budgets, sizes = designs[n]
     C = np.repeat(np.geomspace(top / 1e3, top, budgets), sizes)
     best = np.exp(COUPLED.best_on_budget(COUPLED.work(truth)[None], np.log(C))[0][0])
@@ -37,7 +41,8 @@ def design(truth, n):
 
 
 def clustered(truth, trunks, branches=4):
-    "N, D of one trunk a size, branched at a quarter to sixteen times the optimal tokens, and which trunk each run belongs to"
+    """N, D of one trunk a size, branched at a quarter to sixteen times the optimal tokens, and
+    which trunk each run belongs to"""
     C = np.geomspace(top / 1e4, top / 16, trunks)
     N = np.exp(COUPLED.best_on_budget(COUPLED.work(truth)[None], np.log(C))[0][0])
     times = 4.0 ** np.arange(-1, branches - 1)
@@ -177,7 +182,11 @@ if __name__ == "__main__":
         & table.noise.isin(["gaussian", "t3", "outliers"])
     ]
     print(
-        f"{len(d)} cells of the default interval: N* within 93 to 97% in {inside(d.cover_N):.0%}, loss in {inside(d.cover_loss):.0%}; pooled {d.cover_N.mean():.4f}, {d.cover_loss.mean():.4f}"
+        (
+            f"{len(d)} cells of the default interval: N* within 93 to 97% in "
+            f"{inside(d.cover_N):.0%}, loss in {inside(d.cover_loss):.0%}; pooled "
+            f"{d.cover_N.mean():.4f}, {d.cover_loss.mean():.4f}"
+        )
     )
     Path(args.out).parent.mkdir(exist_ok=True)
     if args.only and Path(args.out).exists():

@@ -1,13 +1,20 @@
-"""Held-out truth: fit the runs below Cmax/h, predict those above, on every suitable set of published runs.
+"""Held-out truth: fit the runs below Cmax/h, predict those above, on every suitable set of
+published runs.
 
-    python benchmarks/extrapolate.py [--skip-chinchilla] [--h 2.5 8 30]       (writes benchmarks/results/extrapolate.csv and .md)
+    python benchmarks/extrapolate.py [--skip-chinchilla] [--h 2.5 8 30]       (writes
+    benchmarks/results/extrapolate.csv and .md)
 
-Judged are runs above Cmax/h whose N lies within a factor of 4 of the optimum. Where that optimum lies is read off the runs without any scaling law: a quadratic
-surface (with a skew across the valley) of log loss over (log N, log C) through the upper part of the set; it agrees with the isoFLOP minima where there are isoFLOP
-curves. RMS is of ln(measured/predicted), N* error is ln(predicted/read off) at Cmax/sqrt(h), in the middle of what was held out; coverage
-and width are those of the 95% prediction interval. chinchilla 0.2.0 (PyPI, in a virtual environment of its own) gives no intervals.
+Judged are runs above Cmax/h whose N lies within a factor of 4 of the optimum. Where that optimum
+lies is read off the runs without any scaling law: a quadratic
+surface (with a skew across the valley) of log loss over (log N, log C) through the upper part of
+the set; it agrees with the isoFLOP minima where there are isoFLOP
+curves. RMS is of ln(measured/predicted), N* error is ln(predicted/read off) at Cmax/sqrt(h), in the
+middle of what was held out; coverage
+and width are those of the 95% prediction interval. chinchilla 0.2.0 (PyPI, in a virtual environment
+of its own) gives no intervals.
 
-A set is judged at h when at least 8 runs lie below and 2 above near the optimum. Sets of one source (six of Gemstones') count as one in every mean; chinchilla 0.2.0,
+A set is judged at h when at least 8 runs lie below and 2 above near the optimum. Sets of one source
+(six of Gemstones') count as one in every mean; chinchilla 0.2.0,
 half a minute a fit, is given the first set of each source alone.
 """
 
@@ -71,7 +78,8 @@ def sets():
 
 
 def surface(x, c, loss):
-    "Optimum ln N*(c) read off a polynomial of ln loss in (ln N, ln C), from runs in the upper part near the valley"
+    """Optimum ln N*(c) read off a polynomial of ln loss in (ln N, ln C), from runs in the upper
+    part near the valley"""
     use = c >= c.max() - np.log(100)
     best = np.array([loss[use & (np.abs(c - v) < 0.7)].min(initial=np.inf) for v in c])
     near = use & (loss < 1.13 * best) & np.isfinite(best)
@@ -107,8 +115,12 @@ from chinchilla._metrics import log_huber
 out = {}
 for name, rows in json.load(open(sys.argv[1])).items():
     df = pd.DataFrame(rows); low = df.loss.min()
-    grid = dict(e=np.log(low*np.linspace(.3, .95, 4)), a=np.linspace(2, 9, 4), b=np.linspace(2, 10, 4), alpha=np.linspace(.1, .7, 4), beta=np.linspace(.1, .7, 4))
-    cc = Chinchilla(tempfile.mkdtemp(), param_grid=grid, seed_ranges=dict(C=(1e18, 1e21), N_to_D=(5, 100)), loss_fn=lambda y, p: log_huber(y, p, 1e-3), log_level=40)
+    exponents = np.linspace(.1, .7, 4)
+    grid = dict(e=np.log(low*np.linspace(.3, .95, 4)), a=np.linspace(2, 9, 4),
+                b=np.linspace(2, 10, 4), alpha=exponents, beta=exponents)
+    cc = Chinchilla(tempfile.mkdtemp(), param_grid=grid,
+                    seed_ranges=dict(C=(1e18, 1e21), N_to_D=(5, 100)),
+                    loss_fn=lambda y, p: log_huber(y, p, 1e-3), log_level=40)
     cc.database.df = df
     cc.visualizer.optim = lambda *a, **k: None
     try: cc.fit(); out[name] = {k: float(v) for k, v in cc.get_params().items()}
@@ -282,7 +294,8 @@ def pooled(df):
 
 
 def ladder():
-    "OLMo's own extrapolation: its 16 ladder runs predict the C4 loss of the models it then trained. Published for the 13B: 2.3444, 3.83% too low"
+    """OLMo's own extrapolation: its 16 ladder runs predict the C4 loss of the models it then
+    trained. Published for the 13B: 2.3444, 3.83% too low"""
     df = pd.read_csv(data / "olmo_ladder/runs_final.csv")
     runs, train = (
         read_runs(df, columns=dict(loss="c4_en-validation/CrossEntropyLoss", trunk="run")),
@@ -353,6 +366,12 @@ if __name__ == "__main__":
     results.mkdir(exist_ok=True)
     df.round(6).to_csv(results / "extrapolate.csv", index=False)
     (results / "extrapolate.md").write_text(
-        f"# Fit below Cmax/h, predict above, near the optimum\n\nMade by `python benchmarks/extrapolate.py`; what is judged and how is written at its top. rms and widths are of ln loss.\n\n"
-        f"Means over sources, each counting once (gm_rms: geometric):\n\n{markdown(pool)}\n\nOLMo's ladder of 16 runs, asked for its 7B and 13B models' C4 loss (published for the 13B: 2.3444, an error of -3.83%):\n\n{markdown(far.set_index('law'))}\n\nEach set:\n\n{markdown(df.drop(columns='source').set_index('set'))}\n"
+        "# Fit below Cmax/h, predict above, near the optimum\n\nMade by `python "
+        "benchmarks/extrapolate.py`; what is judged and how is written at its top. rms and "
+        "widths are of ln loss.\n\n"
+        "Means over sources, each counting once (gm_rms: "
+        f"geometric):\n\n{markdown(pool)}\n\nOLMo's ladder of 16 runs, asked for its 7B and "
+        "13B models' C4 loss (published for the 13B: 2.3444, an error of "
+        f"-3.83%):\n\n{markdown(far.set_index('law'))}\n\nEach "
+        f"set:\n\n{markdown(df.drop(columns='source').set_index('set'))}\n"
     )

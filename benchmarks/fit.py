@@ -1,9 +1,12 @@
-"""One fit, fifty random starts and 4000 bootstrap refits of the 240 Chinchilla points, with chinchilla 0.2.0 in the same run.
+"""One fit, fifty random starts and 4000 bootstrap refits of the 240 Chinchilla points, with
+chinchilla 0.2.0 in the same run.
 
     python benchmarks/fit.py [--skip-chinchilla]       (writes benchmarks/results/fit.json)
 
-chinchilla 0.2.0 (PyPI) gets a virtual environment of its own under build/, made on the first run. Both fit the same rows, on the same machine, one after
-the other; both objectives are the sum of Huber(1e-3) of log residuals, recomputed here from the parameters each returns.
+chinchilla 0.2.0 (PyPI) gets a virtual environment of its own under build/, made on the first run.
+Both fit the same rows, on the same machine, one after
+the other; both objectives are the sum of Huber(1e-3) of log residuals, recomputed here from the
+parameters each returns.
 """
 
 import os
@@ -26,13 +29,18 @@ from chinchilla import Chinchilla
 from chinchilla._metrics import log_huber, asymmetric_mae
 class Picked(dict): pass
 def fit(df, loss_fn):
-    grid = dict(e=np.log(np.linspace(1.2, 2.4, 5)), a=np.linspace(3, 9, 5), b=np.linspace(3, 12, 5), alpha=np.linspace(.1, .7, 5), beta=np.linspace(.1, .7, 5))
-    cc = Chinchilla(tempfile.mkdtemp(), param_grid=grid, seed_ranges=dict(C=(1e18, 1e21), N_to_D=(5, 100)), loss_fn=loss_fn, log_level=40)
+    exponents = np.linspace(.1, .7, 5)
+    grid = dict(e=np.log(np.linspace(1.2, 2.4, 5)), a=np.linspace(3, 9, 5),
+                b=np.linspace(3, 12, 5), alpha=exponents, beta=exponents)
+    cc = Chinchilla(tempfile.mkdtemp(), param_grid=grid,
+                    seed_ranges=dict(C=(1e18, 1e21), N_to_D=(5, 100)),
+                    loss_fn=loss_fn, log_level=40)
     cc.database.df = df
     cc.visualizer.optim = lambda *a, **k: None   # time the fit, not the picture
     start = time.perf_counter()
     cc.fit()
-    return dict(seconds=time.perf_counter() - start, **{k: float(v) for k, v in cc.get_params().items()})
+    params = {k: float(v) for k, v in cc.get_params().items()}
+    return dict(seconds=time.perf_counter() - start, **params)
 df = pd.read_csv(sys.argv[1])
 out = dict(huber=fit(df, lambda y, p: log_huber(y, p, 1e-3)))
 if sys.argv[2] == "all": out["default"] = fit(df, asymmetric_mae)
@@ -44,7 +52,10 @@ def points():
     path = root.parent / "shared" / "data" / "runs" / "epoch_chinchilla" / "svg_extracted_data.csv"
     if not path.exists():
         sys.exit(
-            f"{path} is missing: this benchmark fits the points Epoch AI read off the Chinchilla paper's figure 4"
+            (
+                f"{path} is missing: this benchmark fits the points Epoch AI read off the "
+                "Chinchilla paper's figure 4"
+            )
         )
     df = pd.read_csv(path).sort_values("loss").head(240)
     N, C = df["Model Size"].to_numpy(), df["Training FLOP"].to_numpy()
@@ -128,11 +139,18 @@ if __name__ == "__main__":
         load_before=os.getloadavg()[0],
     )
     print(
-        f"one fit, 16 starts:        {seconds * 1e3:.1f} ms (fastest {fastest * 1e3:.1f}), objective {out['objective']:.12f}   (default objective {adaptive * 1e3:.1f} ms, coupled law {coupled * 1e3:.0f} ms)"
+        (
+            f"one fit, 16 starts:        {seconds * 1e3:.1f} ms (fastest {fastest * 1e3:.1f}), "
+            f"objective {out['objective']:.12f}   (default objective {adaptive * 1e3:.1f} ms, "
+            f"coupled law {coupled * 1e3:.0f} ms)"
+        )
     )
     print(f"50 random starts:          worst objective {max(each):.12f}")
     print(
-        f"4000 bootstrap refits:     {boot:.2f} s (fastest {boot_fastest:.2f}) on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        (
+            f"4000 bootstrap refits:     {boot:.2f} s (fastest {boot_fastest:.2f}) on "
+            f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        )
     )
     if not args.skip_chinchilla:
         for name, r in chinchilla(N, D, loss, "all" if args.default else "huber").items():
@@ -144,7 +162,11 @@ if __name__ == "__main__":
                 times_slower=took / seconds,
             )
             print(
-                f"chinchilla 0.2.0, {name:<8} {took:.1f} s, objective {out[f'chinchilla_{name}']['objective']:.12f}: {took / seconds:.0f} times slower; 4000 refits would take {took * 4000 / 3600:.0f} h"
+                (
+                    f"chinchilla 0.2.0, {name:<8} {took:.1f} s, objective "
+                    f"{out[f'chinchilla_{name}']['objective']:.12f}: {took / seconds:.0f} times "
+                    f"slower; 4000 refits would take {took * 4000 / 3600:.0f} h"
+                )
             )
     results = Path(__file__).parent / "results"
     results.mkdir(exist_ok=True)

@@ -1,8 +1,10 @@
-"""Which objective, and what the coupled law costs and gains: errors at 100 times the largest budget, on simulated runs.
+"""Which objective, and what the coupled law costs and gains: errors at 100 times the largest
+budget, on simulated runs.
 
     python benchmarks/objectives.py [--sets 400]       (writes benchmarks/results/objectives.csv)
 
-45 runs on an isoFLOP grid (5 budgets over three decades, 9 sizes within six times the optimum), .5% noise. RMSE of ln N* and of ln loss against the truth.
+45 runs on an isoFLOP grid (5 budgets over three decades, 9 sizes within six times the optimum), .5%
+noise. RMSE of ln N* and of ln loss against the truth.
 """
 
 import os

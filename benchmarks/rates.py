@@ -1,9 +1,13 @@
-"""Does one learning rate serve every width? The GPT with u-muP and, beside it, with the usual parametrization, at rates a factor of 1.41 apart.
+"""Does one learning rate serve every width? The GPT with u-muP and, beside it, with the usual
+parametrization, at rates a factor of 1.41 apart.
 
-Every run is real: two layers on the source code of Python, 512 tokens a step, the same number of tokens at every width, rate brought down over the last fifth.
-The best rate of a width is the lowest point of a parabola in log rate through the losses near the best one, means over the seeds.
+Every run is real: two layers on the source code of Python, 512 tokens a step, the same number of
+tokens at every width, rate brought down over the last fifth.
+The best rate of a width is the lowest point of a parabola in log rate through the losses near the
+best one, means over the seeds.
 
-    OMP_NUM_THREADS=1 python benchmarks/rates.py     # some minutes on one core; runs that are in the table already are not made again
+    OMP_NUM_THREADS=1 python benchmarks/rates.py     # some minutes on one core; runs that are in
+    the table already are not made again
 
 Writes benchmarks/results/rates.csv, a row a run, and rates.md.
 """
@@ -22,7 +26,8 @@ SEEDS = {"u-mup": (0, 1), "sp": (0,)}
 
 
 def best_rate(rates, losses, near=2.05):
-    "(rate, loss) at the lowest point of a parabola in log rate through all rates within a factor of `near` of the best."
+    """(rate, loss) at the lowest point of a parabola in log rate through all rates within a factor
+    of `near` of the best."""
     rates, losses = np.log(np.asarray(rates, float)), np.asarray(losses, float)
     at = np.abs(rates - rates[losses.argmin()]) < math.log(near)
     a, b, c = np.polyfit(rates[at], losses[at], 2) if at.sum() > 2 else (0, 0, 0)
@@ -33,7 +38,8 @@ def best_rate(rates, losses, near=2.05):
 
 
 def best_rates(table):
-    "A row a width and parametrization: the best rate, its loss, and what the rule of `Recipe` gives."
+    """A row a width and parametrization: the best rate, its loss, and what the rule of `Recipe`
+    gives."""
     from flops_fit.planner.recipe import lr_rule
 
     means = table.groupby(["parametrization", "width", "lr"], as_index=False).loss.mean()
@@ -108,7 +114,12 @@ def write(table):
     lines = [
         "# One learning rate for all widths",
         "",
-        f"GPTs of two layers on the source code of Python: {STEPS} steps of {BATCH_TOKENS} tokens at every width, held-out loss in nats a byte, means over {len(SEEDS['u-mup'])} seeds with u-muP and {len(SEEDS['sp'])} without. Made by `benchmarks/rates.py`.",
+        (
+            f"GPTs of two layers on the source code of Python: {STEPS} steps of {BATCH_TOKENS} "
+            "tokens at every width, held-out loss in nats a byte, means over "
+            f"{len(SEEDS['u-mup'])} seeds with u-muP and {len(SEEDS['sp'])} without. Made by "
+            "`benchmarks/rates.py`."
+        ),
         "",
     ]
     for kind, name in (("u-mup", "u-muP"), ("sp", "the usual parametrization")):
@@ -118,7 +129,10 @@ def write(table):
         )
         means = table[table.parametrization == kind].groupby(["width", "lr"]).loss.mean()
         lines += [
-            f"With {name}, the best rates of all widths lie within a factor of {b.best.max() / b.best.min():.2f}:",
+            (
+                f"With {name}, the best rates of all widths lie within a factor of "
+                f"{b.best.max() / b.best.min():.2f}:"
+            ),
             "",
             "| width | best rate | " + " | ".join(f"{r:.3g}" for r in rates) + " |",
             "| --- " * (len(rates) + 2) + "|",

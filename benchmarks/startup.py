@@ -1,8 +1,10 @@
-"""How long it takes to start: imports in a fresh process, and planning a large sweep, which builds no weights.
+"""How long it takes to start: imports in a fresh process, and planning a large sweep, which builds
+no weights.
 
     python benchmarks/startup.py            writes benchmarks/results/startup.json
 
-Each figure is the median of 7 fresh processes, beside an empty Python's in turn, on whatever machine this is.
+Each figure is the median of 7 fresh processes, beside an empty Python's in turn, on whatever
+machine this is.
 """
 
 import json, os, platform, statistics, subprocess, sys, time
@@ -19,7 +21,8 @@ import time, numpy as np, torch
 from flops_fit.planner.sweep_design import plan_sweep
 from flops_fit.examples.gpt import GPT
 begun = time.perf_counter()
-plan = plan_sweep(GPT, "d_model", dict(vocab_size=50304, num_layers=24, num_heads=16), compute_budgets=10.**np.arange(18, 26), tokens_per_sample=2048)
+plan = plan_sweep(GPT, "d_model", dict(vocab_size=50304, num_layers=24, num_heads=16),
+                  compute_budgets=10.**np.arange(18, 26), tokens_per_sample=2048)
 print(time.perf_counter() - begun, max(e.num_params for e in plan), len(plan))
 """
 
@@ -42,7 +45,10 @@ def main(rounds=7):
         for _ in range(rounds)
     ]
     out = dict(
-        machine=f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the end",
+        machine=(
+            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+            f"load {os.getloadavg()[0]:.1f} at the end"
+        ),
         seconds={k: round(statistics.median(v), 3) for k, v in times.items()},
         plan_seconds=round(statistics.median(float(p[0]) for p in plans), 3),
         plan_largest_model=int(plans[0][1]),

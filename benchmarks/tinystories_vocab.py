@@ -1,8 +1,10 @@
-"""What a vocabulary costs a small model: GPTs of two layers on TinyStories at one budget, from bytes to GPT-2's 50,257 tokens, compared per byte of text.
+"""What a vocabulary costs a small model: GPTs of two layers on TinyStories at one budget, from
+bytes to GPT-2's 50,257 tokens, compared per byte of text.
 
 Trains the runs that are not in the table yet, some two minutes on a quiet core for all of them.
 
-    python benchmarks/tinystories_vocab.py [--data ../shared/data] [--cache outputs/tinystories] [--table benchmarks/results/tinystories_vocab.csv]
+    python benchmarks/tinystories_vocab.py [--data ../shared/data] [--cache outputs/tinystories]
+    [--table benchmarks/results/tinystories_vocab.csv]
 """
 
 import argparse
@@ -23,7 +25,8 @@ WIDTHS = {
 
 
 def one_run(task, width, recipe):
-    "The run of a width. A plan refuses fewer tokens than a tenth of the parameters, which is what GPT-2's vocabulary leaves; then it is a longer run cut short."
+    """The run of a width. A plan refuses fewer tokens than a tenth of the parameters, which is what
+    GPT-2's vocabulary leaves; then it is a longer run cut short."""
     from flops_fit.planner.dataset import ContractError
     from flops_fit.planner.sweep_design import plan_sweep
 

@@ -1,9 +1,12 @@
-"""Training speed against a plain eager PyTorch loop, and a whole sweep against the same runs one by one.
+"""Training speed against a plain eager PyTorch loop, and a whole sweep against the same runs one by
+one.
 
     python benchmarks/train.py steps     # about a minute: five sizes, interleaved pairs
-    python benchmarks/train.py sweep     # a quarter of an hour on a quiet machine: the demo, three seeds
+    python benchmarks/train.py sweep     # a quarter of an hour on a quiet machine: the demo, three
+    seeds
 
-Writes benchmarks/results/train_steps.json, train_sweep.json and train.md. Ratios are of one run on one machine; the times behind them are not for comparing machines.
+Writes benchmarks/results/train_steps.json, train_sweep.json and train.md. Ratios are of one run on
+one machine; the times behind them are not for comparing machines.
 """
 
 import json, math, os, platform, resource, statistics, sys, tempfile, time
@@ -22,7 +25,8 @@ RECIPE = Recipe(batch_tokens=512, weight_decay=0.0, min_steps=50)
 
 
 class Plain:
-    "What most people write: random crops, AdamW, clipping, a schedule, the loss read every ten steps."
+    """What most people write: random crops, AdamW, clipping, a schedule, the loss read every ten
+    steps."""
 
     def __init__(self, e, data, seq_len=64):
         torch.manual_seed(e.seed)
@@ -120,7 +124,8 @@ def bench_steps(widths=(16, 32, 64, 128, 256), pairs=9):
 
 
 def bench_sweep(scale=1, workers=2, seeds=(0, 1, 2)):
-    "The demo: trunks with branches in two processes, and every run by itself in one. Seed by seed, one side after the other."
+    """The demo: trunks with branches in two processes, and every run by itself in one. Seed by
+    seed, one side after the other."""
     task, rows, losses = demo_task(), [], {"ours": [], "plain": []}
     data = task.train.dataset._inputs.flatten()
     children = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
@@ -194,7 +199,8 @@ def write():
     lines, said = (
         ["# Training speed", ""],
         lambda m: (
-            f"{m['cpu']}, {m['cores']} cores, {'no GPU' if m['gpu'] is None else m['gpu']}, torch {m['torch']}, load {m['load']:.1f} at the end (shared machine)"
+            f"{m['cpu']}, {m['cores']} cores, {'no GPU' if m['gpu'] is None else m['gpu']}, "
+            f"torch {m['torch']}, load {m['load']:.1f} at the end (shared machine)"
         ),
     )
     if (f := RESULTS / "train_steps.json").exists():
@@ -202,13 +208,22 @@ def write():
         lines += [
             "## Steps against a plain eager loop",
             "",
-            f"{said(d['machine'])}. One thread each, {d['pairs']} interleaved pairs, medians; {d['batch_tokens']} tokens a step. A ratio above 1: ours is faster.",
+            (
+                f"{said(d['machine'])}. One thread each, {d['pairs']} interleaved pairs, "
+                f"medians; {d['batch_tokens']} tokens a step. A ratio above 1: ours is faster."
+            ),
             "",
-            "| width | N | our tokens/s | ratio, wall clock | ratio, CPU time | least of the pairs, CPU time |",
+            (
+                "| width | N | our tokens/s | ratio, wall clock | ratio, CPU time | least of the "
+                "pairs, CPU time |"
+            ),
             "| --- | --- | --- | --- | --- | --- |",
         ]
         lines += [
-            f"| {r['width']} | {r['num_params']:,} | {r['tokens_per_second']:,} | {r['ratio_wall']:.2f} | {r['ratio_cpu']:.2f} | {r['lowest_cpu']:.2f} |"
+            (
+                f"| {r['width']} | {r['num_params']:,} | {r['tokens_per_second']:,} | "
+                f"{r['ratio_wall']:.2f} | {r['ratio_cpu']:.2f} | {r['lowest_cpu']:.2f} |"
+            )
             for r in d["rows"]
         ] + [""]
     if (f := RESULTS / "train_sweep.json").exists():
@@ -216,20 +231,42 @@ def write():
         lines += [
             "## A whole sweep",
             "",
-            f"{said(d['machine'])}. The demo at 1/{d['scale']} of its budgets, {d['runs']} runs: trunks with branches in {d['workers']} processes (their start included) against a plain loop, run by run in one process with one thread, one side after the other.",
+            (
+                f"{said(d['machine'])}. The demo at 1/{d['scale']} of its budgets, {d['runs']} "
+                f"runs: trunks with branches in {d['workers']} processes (their start included) "
+                "against a plain loop, run by run in one process with one thread, one side "
+                "after the other."
+            ),
             "",
-            "| seed | ours, s | plain, s | speed-up | ours, CPU s | plain, CPU s | load before, between, after |",
+            (
+                "| seed | ours, s | plain, s | speed-up | ours, CPU s | plain, CPU s | load "
+                "before, between, after |"
+            ),
             "| --- | --- | --- | --- | --- | --- | --- |",
         ]
         lines += [
-            f"| {r['seed']} | {r['seconds']} | {r['plain_seconds']} | {r['speed_up']} | {r['worker_cpu_seconds']} | {r['plain_cpu_seconds']} | {', '.join(map(str, r['load_before_between_after']))} |"
+            (
+                f"| {r['seed']} | {r['seconds']} | {r['plain_seconds']} | {r['speed_up']} | "
+                f"{r['worker_cpu_seconds']} | {r['plain_cpu_seconds']} | "
+                f"{', '.join(map(str, r['load_before_between_after']))} |"
+            )
             for r in d["rows"]
         ]
         lines += [
             "",
-            f"Median speed-up {d['speed_up']}; branches leave {d['steps_of_separate_runs']:.0%} of the FLOPs of separate runs.",
+            (
+                f"Median speed-up {d['speed_up']}; branches leave "
+                f"{d['steps_of_separate_runs']:.0%} of the FLOPs of separate runs."
+            ),
             "",
-            f"Log loss, ours less the plain loop's, means over the seeds run by run: {d['mean_log_loss_difference']:+.4f} on average, root mean square {d['rms_log_loss_difference']:.4f}, at most {d['largest']:.4f}. One run differs from seed to seed by {d['seed_noise']} (standard deviation), so that noise alone gives a root mean square of about {d['seed_noise'] * math.sqrt(2 / len(d['rows'])):.4f}.",
+            (
+                "Log loss, ours less the plain loop's, means over the seeds run by run: "
+                f"{d['mean_log_loss_difference']:+.4f} on average, root mean square "
+                f"{d['rms_log_loss_difference']:.4f}, at most {d['largest']:.4f}. One run "
+                f"differs from seed to seed by {d['seed_noise']} (standard deviation), so that "
+                "noise alone gives a root mean square of about "
+                f"{d['seed_noise'] * math.sqrt(2 / len(d['rows'])):.4f}."
+            ),
             "",
         ]
     (RESULTS / "train.md").write_text("\n".join(lines))

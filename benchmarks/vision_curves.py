@@ -1,9 +1,12 @@
 """How far a power law with a floor can be read ahead: 72 learning curves of ViT, BiT and MLP-Mixer.
 
-The curves (12 few-shot tasks, 6 models; error rate against examples seen) and the points to fit and to predict are those of
-Alabdulmohsin et al., "Revisiting neural scaling laws" (2209.06640), whose benchmark flags the training points.
+The curves (12 few-shot tasks, 6 models; error rate against examples seen) and the points to fit and
+to predict are those of
+Alabdulmohsin et al., "Revisiting neural scaling laws" (2209.06640), whose benchmark flags the
+training points.
 
-    python benchmarks/vision_curves.py [--data ../shared/data/runs/colpret_vision] [--save benchmarks/results/vision_curves.csv]
+    python benchmarks/vision_curves.py [--data ../shared/data/runs/colpret_vision] [--save
+    benchmarks/results/vision_curves.csv]
 """
 
 import argparse, time, warnings
@@ -60,7 +63,10 @@ def main():
         ["25%", "50%", "75%", "mean", "max"]
     ]
     print(
-        f"{rows.groupby(['task', 'model']).ngroups} curves, {seconds:.1f} s for {len(rows)} fits; RMS error in log over each curve's test points:"
+        (
+            f"{rows.groupby(['task', 'model']).ngroups} curves, {seconds:.1f} s for {len(rows)} "
+            "fits; RMS error in log over each curve's test points:"
+        )
     )
     print(table.round(4).to_string())
     by = rows[rows.law == "power law with a floor"].groupby(rows.model.str[:3]).rms.median()

@@ -1,10 +1,13 @@
-"""What a repeated image is worth: vision transformers on 500 to 50,000 images of CIFAR-10, for a fraction of an epoch to 30 epochs,
+"""What a repeated image is worth: vision transformers on 500 to 50,000 images of CIFAR-10, for a
+fraction of an epoch to 30 epochs,
 as the images are and augmented (moved and mirrored).
 
-Trains the runs (a few minutes on two cores), unless they are in the table already, then fits four laws on a part of them and predicts
+Trains the runs (a few minutes on two cores), unless they are in the table already, then fits four
+laws on a part of them and predicts
 the rest: Chinchilla's, the coupled one, and each with repeats discounted.
 
-    python benchmarks/vit_repeats.py [--data ../shared/data/cifar10] [--output-dir outputs/vit_repeats] [--table benchmarks/results/vit_repeats.csv]
+    python benchmarks/vit_repeats.py [--data ../shared/data/cifar10] [--output-dir
+    outputs/vit_repeats] [--table benchmarks/results/vit_repeats.csv]
 """
 
 import argparse, warnings
@@ -151,7 +154,8 @@ def main():
     df = pd.read_csv(args.table)
     rms = lambda x: np.sqrt(np.mean(x**2))
     df = df[df.status == "completed"]
-    # a run that does worse than a shorter one of its trunk is past the point where anyone would stop, and no law of these forms follows a loss that rises
+    # a run that does worse than a shorter one of its trunk is past the point where anyone would
+    # stop, and no law of these forms follows a loss that rises
     rising = (
         df.sort_values("num_tokens")
         .groupby(["augmented", "trunk"])
@@ -168,7 +172,11 @@ def main():
             e, fit = held_out_errors(runs), laws(runs)["repeats"]
         e["repeated"] = np.where(e.epochs > 4, "over 4 epochs", "up to 4 epochs")
         print(
-            f"\n{name}: {len(runs)} runs of {runs.epochs.min():.2g} to {runs.epochs.max():.0f} epochs, R_D = {fit.params['R_D']:.3g}; RMS error in log of runs left out:"
+            (
+                f"\n{name}: {len(runs)} runs of {runs.epochs.min():.2g} to "
+                f"{runs.epochs.max():.0f} epochs, R_D = {fit.params['R_D']:.3g}; RMS error in "
+                "log of runs left out:"
+            )
         )
         print(
             e.pivot_table(

@@ -1,9 +1,10 @@
-"""From slider to picture: median time of a change in each explorer, 240 runs, 4,000 draws behind the band of the valley.
+"""From slider to picture: median time of a change in each explorer, 240 runs, 4,000 draws behind
+the band of the valley.
 `python benchmarks/widgets.py`"""
 
 import statistics, time
 import numpy as np, pandas as pd
-from flops_fit.core import *
+from flops_fit.core import Result, plan_sweep
 from flops_fit.fitter.laws import LAWS
 
 
@@ -62,7 +63,7 @@ def main():
             plan.explore(), "sizes", [3, 4, 5, 6, 7, 8, 9, 10, 4, 5, 6, 7]
         ),
     }
-    print(f"| change | median ms | CPU ms |\n|---|---:|---:|")
+    print("| change | median ms | CPU ms |\n|---|---:|---:|")
     for name, (wall, cpu) in rows.items():
         print(f"| {name} | {wall:.0f} | {cpu:.0f} |")
     return rows

@@ -1,4 +1,5 @@
-"Shared fixtures. Data that is not in the project is read from ../shared/data; where it is missing a test skips and says so."
+"""Shared fixtures. Data that is not in the project is read from ../shared/data; where it is missing
+a test skips and says so."""
 
 import os
 from pathlib import Path

@@ -3,7 +3,6 @@
 import dataclasses, tempfile
 from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from models import BUDGETS, Net, RECIPE, SIZES, xor_data
 
@@ -263,18 +262,7 @@ def picture():
 
 
 def _fitter():
-    from flops_fit.fitter import (
-        answers,
-        coupled as c,
-        curves as u,
-        diagnostics as d,
-        intervals,
-        lawfit,
-        laws,
-        parametric as fitter,
-        repeats as r,
-        solver,
-    )
+    from flops_fit.fitter import curves as u, lawfit, laws, parametric as fitter, repeats as r
 
     good("parametric.fit_parametric", fitter.fit_parametric, columns, weight=14)
     for law in ("coupled", "kaplan", "data_constrained", "repeats"):
@@ -450,7 +438,7 @@ def power_predict(x, interval=False, level=0.95):
 
 def _method(of, cls, name):
     "A method of what `of()` gives, with the signature that it has."
-    import functools, inspect
+    import inspect
 
     raw = inspect.getattr_static(cls, name)
     raw = raw.__func__ if isinstance(raw, (classmethod, staticmethod)) else raw
@@ -490,7 +478,8 @@ def odd_analysis(runs, columns=None, flops_factor=6.0, C=None, unique_tokens="da
 
 
 def odd_runs(seed):
-    "Runs that might be: few or many, noisy or not, in odd units, of one size, of one budget, of curves."
+    """Runs that might be: few or many, noisy or not, in odd units, of one size, of one budget, of
+    curves."""
 
     def make():
         rng = np.random.default_rng(seed)
@@ -1533,12 +1522,21 @@ _RECORDS = (
 LEFT_OUT = {
     r"run\.utc_now": "takes nothing",
     r"run\.Run\.agree": "the second half of check, which is called",
-    r"(cli|options|taskfile)\..*|examples\.commands\..*|examples\.example_.*|examples\.demo\..*": "commands and whole sweeps: they take parsed arguments, and tests/test_cli.py calls them with bad ones",
+    r"(cli|options|taskfile)\..*|examples\.commands\..*|examples\.example_.*|examples\.demo\..*": (
+        "commands and whole sweeps: they take parsed arguments, and tests/test_cli.py calls them "
+        "with bad ones"
+    ),
     f"({_RECORDS})".replace(
         ".", r"\."
     ): "records that functions of the package fill; nothing is asked of them as they are made",
-    rf"examples\.(gpt|vit)\.({_MODULES})(\.forward)?|examples\.(gpt\.GPT|vit\.VisionTransformer)\.forward|examples\.gpt\.(rotate_half|apply_rotary_pos_emb|gpt_loss_fn)|examples\.vit\.(patchify|accuracy|vit_loss_fn)": "parts of a network, in its innermost loop: torch's own errors name the shapes, and a check costs time in every step",
-    r"coupled\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|loss|centred|best_on_budget)": "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric and LawFit's methods",
+    rf"examples\.(gpt|vit)\.({_MODULES})(\.forward)?|examples\.(gpt\.GPT|vit\.VisionTransformer)\.forward|examples\.gpt\.(rotate_half|apply_rotary_pos_emb|gpt_loss_fn)|examples\.vit\.(patchify|accuracy|vit_loss_fn)": (
+        "parts of a network, in its innermost loop: torch's own errors name the shapes, and a "
+        "check costs time in every step"
+    ),
+    r"coupled\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|loss|centred|best_on_budget)": (
+        "the inside of a fit, a hundred times in each: what reaches it was checked by "
+        "fit_parametric and LawFit's methods"
+    ),
     r"(dataset\.DataSource|examples\.corpus\.PythonCorpus|examples\.tinystories\.TinyStoriesDataset)\.batch": "batches, in every step of training: positions come from the feed",
     r"errors\.refuse": "it raises whatever it is given",
     r"explore_(fit|plan)\..*Explorer\.(compute|update|tabulate|told|draw)|explorer\.Explorer\.(compute|update|tabulate|told|draw)": "steps of Explorer.table and Explorer.figure, which are called",

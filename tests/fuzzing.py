@@ -1,18 +1,22 @@
-"""Calls of every public function with one to three arguments that are wrong, and what may come of them.
+"""Calls of every public function with one to three arguments that are wrong, and what may come of
+them.
 
-A call starts from a good one (`GOOD`, at the end) and has some of its arguments replaced: by things of other types, by numbers
-that are not finite, not positive, too large; by arrays that are ragged, empty, too short, constant. It may then raise `ContractError`
-or `FitError`, or an error of the file system that names the file; or answer, in finite numbers that make physical sense.
+A call starts from a good one (`GOOD`, at the end) and has some of its arguments replaced: by things
+of other types, by numbers
+that are not finite, not positive, too large; by arrays that are ragged, empty, too short, constant.
+It may then raise `ContractError`
+or `FitError`, or an error of the file system that names the file; or answer, in finite numbers that
+make physical sense.
 
     python tests/fuzzing.py 100000               # all, in a process a core
     python tests/fuzzing.py 2000 fitter.         # cases whose name begins so
 """
 
-import contextlib, dataclasses, importlib, inspect, io, math, os, pkgutil, random, re, signal, sys, tempfile, time, traceback, warnings
+import contextlib, dataclasses, importlib, inspect, io, math, os, pkgutil, random, re
+import signal, sys, tempfile, time, traceback, warnings
 from collections import Counter
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -361,7 +365,8 @@ def _intervals(d, where, blank):
 
 
 def absurd(x, where="answer", blank=(), depth=0):
-    "What is wrong with an answer: numbers that are not finite or make no physical sense. `blank`: patterns of the places that may be."
+    """What is wrong with an answer: numbers that are not finite or make no physical sense. `blank`:
+    patterns of the places that may be."""
     if depth > 5 or x is None or isinstance(x, (bool, np.bool_, bytes, Path, type)):
         return
     if isinstance(x, str):
@@ -589,7 +594,8 @@ def generated(case, i, seed=0):
 
 
 def prepare():
-    "An empty folder to work in, and a limit to memory: what no caller would want is refused, not tried."
+    """An empty folder to work in, and a limit to memory: what no caller would want is refused, not
+    tried."""
     folder = tempfile.mkdtemp(prefix="fuzz")
     os.chdir(folder)
     Path("a_file").write_text("not a folder")
@@ -696,7 +702,10 @@ def report(made, found, took=None, seconds=0):
         print(f"{len(fs):5} {fs[0]}")
     by = Counter(f.name for f in found)
     print(
-        f"\n{sum(made.values()):,} calls of {len(made)} callables in {seconds:.0f} s: {len(found):,} findings at {len(places)} places, in {len(by)} callables"
+        (
+            f"\n{sum(made.values()):,} calls of {len(made)} callables in {seconds:.0f} s: "
+            f"{len(found):,} findings at {len(places)} places, in {len(by)} callables"
+        )
     )
     for k, v in by.most_common(30):
         print(f"  {k}: {v} of {made[k]}")

@@ -1,4 +1,5 @@
-"A Hugging Face hub on this machine: enough of its API for `datasets` and `tokenizers` to load public names through HF_ENDPOINT."
+"""A Hugging Face hub on this machine: enough of its API for `datasets` and `tokenizers` to load
+public names through HF_ENDPOINT."""
 
 import hashlib, json, threading
 from contextlib import contextmanager

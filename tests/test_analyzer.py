@@ -1,9 +1,10 @@
-"From a table of runs to an analysis: approaches side by side, predictions, tables, and honest refusals"
+"""From a table of runs to an analysis: approaches side by side, predictions, tables, and honest
+refusals"""
 
 import re
 import numpy as np, pandas as pd, pytest
 from flops_fit.fitter.laws import CHINCHILLA, COUPLED, FitError
-from flops_fit.fitter.analyzer import ScalingAnalysis, ScalingLawAnalyzer
+from flops_fit.fitter.analyzer import ScalingLawAnalyzer
 from flops_fit.fitter.table import read_runs
 
 truth = dict(E=1.7, A=400.0, B=600.0, alpha=0.33, beta=0.3)

@@ -1,5 +1,7 @@
-"""The tutorials and the explorers as a person meets them: JupyterLab in a headless Chromium, two notebooks at a time.
-Whatever happens, this file ends within five minutes: every wait has a limit, at the end of the time the browser is closed under those
+"""The tutorials and the explorers as a person meets them: JupyterLab in a headless Chromium, two
+notebooks at a time.
+Whatever happens, this file ends within five minutes: every wait has a limit, at the end of the time
+the browser is closed under those
 that still wait, and the server lives only as long as this process."""
 
 import faulthandler, json, os, re, shutil, socket, subprocess, sys, threading, time, urllib.request
@@ -15,7 +17,9 @@ CHROMIUM = next(
 )
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None,
-    reason="no Chromium here (apt-get install -y chromium): the notebooks are not opened in a browser",
+    reason=(
+        "no Chromium here (apt-get install -y chromium): the notebooks are not opened in a browser"
+    ),
 )
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'"
@@ -53,7 +57,8 @@ class Net(nn.Module):
     def num_params(self): return sum(p.numel() for p in self.parameters())
 x = torch.randn(20_000, 16)
 task = make_task(Net, "width", dataset=(x, (x[:, 0] > 0).long()), loss_fn=F.cross_entropy)
-plan = plan_sweep(task, compute_budgets=[1e8, 2e8, 4e8], sizes=[8, 16, 32], recipe=Recipe(batch_tokens=64, min_steps=50))
+plan = plan_sweep(task, compute_budgets=[1e8, 2e8, 4e8], sizes=[8, 16, 32],
+                  recipe=Recipe(batch_tokens=64, min_steps=50))
 result = Result.from_sweep(plan, TrainingRunner("mock", "mock", progress=False).run_sweep(plan))
 ---
 plan.explore(task)
@@ -78,7 +83,8 @@ except subprocess.TimeoutExpired: p.kill()
 
 @pytest.fixture(scope="module", autouse=True)
 def end_in_time():
-    "Close the browser when time is up: all who wait for it get an error. If even that does not help, end this process and say where it was."
+    """Close the browser when time is up: all who wait for it get an error. If even that does not
+    help, end this process and say where it was."""
     import psutil
 
     def close():
@@ -100,7 +106,8 @@ def end_in_time():
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    "A JupyterLab of its own on a copy of the tutorials, without their outputs: its address and folder"
+    """A JupyterLab of its own on a copy of the tutorials, without their outputs: its address and
+    folder"""
     home = tmp_path_factory.mktemp("lab")
     work = home / "main" / "nbs"
     shutil.copytree(
@@ -248,11 +255,16 @@ class Lanes:
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
     def _look(self, path):
-        "Through is a notebook some of whose cells are numbered while none waits and the kernel is idle, five times in a row"
+        """Through is a notebook some of whose cells are numbered while none waits and the kernel is
+        idle, five times in a row"""
         lane = page, end, still, again = self.running[path]
         try:
             prompts, idle = page.evaluate(
-                "[[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.textContent), !!document.querySelector('.jp-Notebook-ExecutionIndicator[data-status=idle]')]"
+                (
+                    "[[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => "
+                    "e.textContent), "
+                    "!!document.querySelector('.jp-Notebook-ExecutionIndicator[data-status=idle]')]"
+                )
             )
             if (
                 idle
@@ -295,7 +307,8 @@ def lanes(lab):
 def picture(page, n):
     "What the n-th cell shows: its image, its text"
     return page.evaluate(
-        """n => { const o = document.querySelectorAll('.jp-CodeCell')[n].querySelector('.jp-OutputArea');
+        """n => { const cell = document.querySelectorAll('.jp-CodeCell')[n];
+                  const o = cell.querySelector('.jp-OutputArea');
         return [[...o.querySelectorAll('img')].map(i => i.src).join(), o.innerText] }""",
         n,
     )
@@ -310,7 +323,10 @@ def changed(page, n, before, seconds=20):
             return now
         page.wait_for_timeout(100)
     pytest.fail(
-        f"cell {n}: numbers {'changed' if now[1] != before[1] else 'stayed'}, picture {'changed' if now[0] != before[0] else 'stayed'}"
+        (
+            f"cell {n}: numbers {'changed' if now[1] != before[1] else 'stayed'}, picture "
+            f"{'changed' if now[0] != before[0] else 'stayed'}"
+        )
     )
 
 

@@ -1,8 +1,8 @@
 "Rates that are searched for: found, kept, carried on, and checked."
 
-import json, math
+import math
 from dataclasses import replace
-import pytest, torch, torch.nn.functional as F
+import pytest, torch.nn.functional as F
 from hypothesis import given, strategies as st
 from flops_fit.trainer.calibration import Calibration, best_rate, calibrate, check_rates, fit_rates
 from flops_fit.core import find_optimal

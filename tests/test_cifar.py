@@ -1,8 +1,8 @@
-"CIFAR-10 in memory: what a batch is, that augmentation follows the seed, that runs resume to the bit, that the committed sweep is what the code makes."
+"""CIFAR-10 in memory: what a batch is, that augmentation follows the seed, that runs resume to the
+bit, that the committed sweep is what the code makes."""
 
 import pickle, subprocess, sys
 from functools import lru_cache
-from pathlib import Path
 import pytest, torch
 from flops_fit.planner.contract import make_task
 from flops_fit.examples import cifar
@@ -120,7 +120,10 @@ def test_branches_and_resumed_runs_agree_to_the_bit_on_augmented_images(noise, t
 
 
 def test_nothing_of_torchvision_is_imported_before_it_is_needed():
-    code = "import sys, flops_fit.examples.cifar; assert not [m for m in sys.modules if m.startswith('torchvision')]"
+    code = (
+        "import sys, flops_fit.examples.cifar; assert not [m for m in sys.modules if "
+        "m.startswith('torchvision')]"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -141,7 +144,8 @@ def test_the_real_images(shared_data):
 
 
 def test_a_part_of_the_committed_sweep_comes_out_again(shared_data, tmp_path):
-    "The two shortest runs of benchmarks/results/vit_cifar.csv, trained again: the same experiment, the same loss and accuracy."
+    """The two shortest runs of benchmarks/results/vit_cifar.csv, trained again: the same
+    experiment, the same loss and accuracy."""
     import pandas as pd
     from conftest import root as project
     from flops_fit.examples.example_vit_cifar import vit_recipe

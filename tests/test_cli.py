@@ -1,4 +1,5 @@
-"The console commands, as they are typed: what they do, what they refuse to run, and how a mistake ends."
+"""The console commands, as they are typed: what they do, what they refuse to run, and how a mistake
+ends."""
 
 import json, os, shutil, signal, socket, subprocess, sys, time
 from pathlib import Path
@@ -29,7 +30,10 @@ def broken(o, t):
     if len(t) > 2: raise RuntimeError("broken for good\\nand all")
     return loss(o, t)
 """
-NAMES = "--model mine:Net --size-param width --data mine:Data --loss mine:loss --metrics accuracy=mine:right"
+NAMES = (
+    "--model mine:Net --size-param width --data mine:Data --loss mine:loss --metrics "
+    "accuracy=mine:right"
+)
 SIZES = "--budgets 1e6 3e6 1e7 --sizes 8 12 16"
 
 
@@ -137,7 +141,10 @@ def test_commands_are_installed(name):
 def canary(path, ran):
     "A module that leaves a mark when it is imported and when it is called."
     path.write_text(
-        f"def run(*args, **kwargs): open({str(ran)!r}, 'a').write('called ')\nopen({str(ran)!r}, 'a').write('imported ')\n"
+        (
+            f"def run(*args, **kwargs): open({str(ran)!r}, 'a').write('called "
+            f"')\nopen({str(ran)!r}, 'a').write('imported ')\n"
+        )
     )
 
 
@@ -316,7 +323,10 @@ def test_what_is_named_or_trusted_is_run(options, trap, capsys):
     assert status == 2 and two_lines(err, "train")  # it is no dataset
     assert (
         out.startswith(
-            "from s/task.json: model flops_fit.examples.gpt:byte_gpt(d_model), data canary:run(n=3), "
+            (
+                "from s/task.json: model flops_fit.examples.gpt:byte_gpt(d_model), data "
+                "canary:run(n=3), "
+            )
         )
         and out.count("\n") == 1
     )
@@ -354,7 +364,10 @@ def test_the_command_it_names_is_the_one_that_runs(place, capsys):
     status, out, _ = say(capsys, line)
     assert (
         status == 0
-        and "from s/task.json: model mine:Net(width), data mine:Data(n=3000), held out a part of it, loss mine:loss, metric accuracy=mine:right\n"
+        and (
+            "from s/task.json: model mine:Net(width), data mine:Data(n=3000), held out a part of "
+            "it, loss mine:loss, metric accuracy=mine:right\n"
+        )
         in out
     )
 
@@ -397,7 +410,10 @@ def test_modules_in_this_folder_stand_in_for_nothing(place):
         "random",
     ):
         (place / f"{name}.py").write_text(
-            f"open({str(place / 'ran')!r}, 'a').write({name!r} + ' ')\nraise SystemExit('a stranger')\n"
+            (
+                f"open({str(place / 'ran')!r}, 'a').write({name!r} + ' ')\nraise SystemExit('a "
+                "stranger')\n"
+            )
         )
     env = {
         **os.environ,
@@ -811,7 +827,8 @@ ODD = st.one_of(
 
 @pytest.mark.parametrize("command", MISTAKES)
 def test_odd_words_for_every_option(command, place, capsys, monkeypatch):
-    "Whatever is typed, nothing but an answer, the parser's line or two lines of ours; demo and training are left out, since they would be begun."
+    """Whatever is typed, nothing but an answer, the parser's line or two lines of ours; demo and
+    training are left out, since they would be begun."""
     parser = next(a for a in cli._parser()._actions if a.dest == "command").choices[command]
     options = [
         a

@@ -1,7 +1,7 @@
 "Every form of data and every way to break the contract."
 
 import math
-import pytest, torch, torch.nn as nn, torch.nn.functional as F
+import pytest, torch, torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from flops_fit.planner.contract import (
     check_task,

@@ -71,7 +71,10 @@ def test_imports_stay_light(line, absent):
 
 
 def test_the_package_does_not_need_nbdev():
-    code = "import sys; sys.modules['nbdev'] = None\nimport flops_fit.core, flops_fit.cli, flops_fit.trainer.train, flops_fit.plotter.plots, flops_fit.examples.demo"
+    code = (
+        "import sys; sys.modules['nbdev'] = None\nimport flops_fit.core, flops_fit.cli, "
+        "flops_fit.trainer.train, flops_fit.plotter.plots, flops_fit.examples.demo"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 

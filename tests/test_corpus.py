@@ -1,4 +1,5 @@
-"PythonCorpus: what it reads, how it splits, and that samples and batches are the bytes they should be."
+"""PythonCorpus: what it reads, how it splits, and that samples and batches are the bytes they
+should be."""
 
 import pickle
 import pytest, torch

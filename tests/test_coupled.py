@@ -1,9 +1,10 @@
-"The coupled law with weak priors: what it gains, what it costs, and what it does when its priors do not suit."
+"""The coupled law with weak priors: what it gains, what it costs, and what it does when its priors
+do not suit."""
 
 import numpy as np, pytest
 from flops_fit.fitter.coupled import near_optimal_weights, scale
 from flops_fit.fitter.parametric import fit_parametric
-from flops_fit.fitter.laws import CHINCHILLA, COUPLED
+from flops_fit.fitter.laws import COUPLED
 
 chinchilla = dict(E=1.82, A=482.0, B=2085.0, alpha=0.348, beta=0.366, g=1.0)
 bent = dict(E=1.75, A=180.0, B=280.0, alpha=0.28, beta=0.26, g=0.5)

@@ -6,7 +6,6 @@ from flops_fit.fitter.parametric import fit_parametric
 from flops_fit.fitter.diagnostics import (
     design_warnings,
     diagnose,
-    disagreements,
     grid_edges,
     held_out,
     influence,

@@ -1,6 +1,6 @@
 "The example scripts, as users run them."
 
-import json, subprocess, sys
+import subprocess, sys
 import pytest
 from flops_fit.planner.plan import SweepPlan
 from flops_fit.trainer.store import RunStore

@@ -1,4 +1,5 @@
-"What goes wrong in a sweep ends as it should: the rest goes on, nothing is lost, and the summary tells."
+"""What goes wrong in a sweep ends as it should: the rest goes on, nothing is lost, and the summary
+tells."""
 
 import json, os, pickle
 from concurrent.futures import Future

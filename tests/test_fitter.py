@@ -137,7 +137,7 @@ def test_groups_widen():
     N, D, loss = noisy(0)
     trunk = np.unique(N.round(-3), return_inverse=True)[1] % 15
     loss = loss * np.exp(0.01 * np.random.default_rng(0).normal(size=15))[trunk]
-    width = lambda f: np.ptp(f.conf_int().loc["a"])
+    lambda f: np.ptp(f.conf_int().loc["a"])
     assert fit_parametric(N, D, loss, groups=trunk).df == 14
     with pytest.raises(FitError, match="groups"):
         fit_parametric(N, D, loss, groups=np.zeros(45))
@@ -349,7 +349,8 @@ def test_recovers_repeats_without_noise(R_D, R_N, alpha, beta):
 
 @pytest.mark.parametrize("law", ["chinchilla", "coupled"])
 def test_limited_data_far_beyond_the_runs(law):
-    "Where data are spent the loss is flat to the last digit, but the optimum and its interval stay numbers that mean something"
+    """Where data are spent the loss is flat to the last digit, but the optimum and its interval
+    stay numbers that mean something"""
     N, D, loss = noisy()
     fit = fit_parametric(N, D, loss, law=law)
     best = fit.optimum(np.geomspace(1e22, 1e28, 7), unique_tokens=1e10)

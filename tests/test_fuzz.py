@@ -1,4 +1,5 @@
-"10,000 generated calls of the public functions: refusals say what, expected, got and fix; answers are finite and make sense. `make fuzz` makes 100,000."
+"""10,000 generated calls of the public functions: refusals say what, expected, got and fix; answers
+are finite and make sense. `make fuzz` makes 100,000."""
 
 import math
 import numpy as np, pandas as pd, pytest, torch
@@ -74,7 +75,8 @@ def endless():
     ],
 )
 def test_the_harness_sees(call, kind, monkeypatch):
-    "A bare error, a warning of NumPy's, an absurd answer and a hang are findings; an answer and a file that is not there are none."
+    """A bare error, a warning of NumPy's, an absurd answer and a hang are findings; an answer and a
+    file that is not there are none."""
     monkeypatch.setattr(fuzzing, "SECONDS", 0.3)
     f = fuzzing.one_call(Case("it", call, dict), call, dict(x=1), ["x"])
     assert (f and f.kind) == kind

@@ -141,7 +141,8 @@ def test_param_groups_hold_each_parameter_once(par):
 
 
 def coordinates(width, par, steps=5, lr=0.02):
-    "Root mean square of each block's output, of what each adds, and of the logits, after a few steps."
+    """Root mean square of each block's output, of what each adds, and of the logits, after a few
+    steps."""
     torch.manual_seed(0)
     model = GPT(
         d_model=width,
@@ -326,8 +327,10 @@ def test_the_demo_family_builds_at_every_width(width):
 
 def test_examples_and_model_are_doors_to_the_same_rooms():
     code = (
-        "import flops_fit.examples, sys; assert 'torch' not in sys.modules; from flops_fit.examples import GPT, PythonCorpus; "
-        "from flops_fit.model import GPT as same, create_model_for_scaling; assert GPT is same; assert 'GPTConfig' in dir(flops_fit.examples)"
+        "import flops_fit.examples, sys; assert 'torch' not in sys.modules; from "
+        "flops_fit.examples import GPT, PythonCorpus; "
+        "from flops_fit.model import GPT as same, create_model_for_scaling; assert GPT is "
+        "same; assert 'GPTConfig' in dir(flops_fit.examples)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -2,16 +2,8 @@
 
 import numpy as np, pytest
 from flops_fit.fitter.parametric import fit_parametric
-from flops_fit.fitter.intervals import (
-    covariance_root,
-    profile,
-    quantile,
-    robust_scale,
-    share_inside,
-    spread,
-)
+from flops_fit.fitter.intervals import covariance_root, quantile, robust_scale, share_inside, spread
 from flops_fit.fitter.laws import CHINCHILLA
-from flops_fit.fitter.solver import Problem, solve
 
 truth = dict(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
 

@@ -26,7 +26,8 @@ def expected(big, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def begin(big):
-    "Starts a sweep in a process that is forked from a server which has imported everything and computed nothing: as good as fresh, and at work at once."
+    """Starts a sweep in a process that is forked from a server which has imported everything and
+    computed nothing: as good as fresh, and at work at once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["torch._dynamo", "safetensors.torch", "flops_fit.trainer.sweep", "flops_fit.trainer.train"]
@@ -41,7 +42,8 @@ def begin(big):
 
 
 def test_killed_at_twenty_random_moments_two_processes_end_the_same(big, expected, begin, tmp_path):
-    "Two processes share a folder; one of them, at random, is killed and started again, until twenty kills have fallen while a trunk was in training, one of them in a cooldown."
+    """Two processes share a folder; one of them, at random, is killed and started again, until
+    twenty kills have fallen while a trunk was in training, one of them in a cooldown."""
     rng, seen, kills, training, cooling = random.Random(0), {}, 0, 0, 0
     assert max(map(len, big.trunks.values())) == 3  # trunks with branches
     ps = [begin(tmp_path / "s"), begin(tmp_path / "s")]

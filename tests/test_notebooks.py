@@ -1,4 +1,5 @@
-"Notebooks as other programs take them: valid files that JupyterLab, VS Code and Colab open, and that install the package where it is missing."
+"""Notebooks as other programs take them: valid files that JupyterLab, VS Code and Colab open, and
+that install the package where it is missing."""
 
 from pathlib import Path
 import nbformat, pytest

@@ -8,7 +8,7 @@ from flops_fit.planner.flops import count_params, exact_flops
 from flops_fit.planner.sweep_design import guess_optimum, plan_optimum, plan_sweep
 from flops_fit.planner.recipe import Recipe
 from flops_fit.planner.contract import Task
-from models import Net, RECIPE, Stuck, Uncounted, xor_data, xor_task
+from models import Net, RECIPE, Stuck, Uncounted, xor_task
 
 
 @given(

@@ -171,5 +171,8 @@ def test_clouds_without_budgets(shared_data):
 
 
 def test_importing_loads_no_matplotlib():
-    code = "import sys, flops_fit.plotter.plots; bad = {'torch', 'matplotlib', 'scipy.stats', 'scipy.optimize', 'IPython'} & set(sys.modules); assert not bad, bad"
+    code = (
+        "import sys, flops_fit.plotter.plots; bad = {'torch', 'matplotlib', 'scipy.stats', "
+        "'scipy.optimize', 'IPython'} & set(sys.modules); assert not bad, bad"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,5 @@
-"The project's own promises: modules are exports, the README is its notebook and its commands work, the package installs alone."
+"""The project's own promises: modules are exports, the README is its notebook and its commands
+work, the package installs alone."""
 
 import configparser, re, shutil, subprocess, sys
 from pathlib import Path
@@ -65,7 +66,8 @@ def test_readme_links_lead_somewhere():
 
 
 def test_readme_commands_work(tmp_path):
-    "Each command in a shell block: make targets exist (CI runs them in full), flops-fit lines are run, in an empty folder with a table of runs."
+    """Each command in a shell block: make targets exist (CI runs them in full), flops-fit lines are
+    run, in an empty folder with a table of runs."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = [
         l.split("#")[0].strip()
@@ -144,7 +146,10 @@ def test_it_installs_alone(copy, tmp_path):
             text=True,
         )
     assert out.returncode == 0, out.stderr
-    code = "import flops_fit, flops_fit.core, flops_fit.examples, sys; assert 'site' in flops_fit.__file__, flops_fit.__file__; print(flops_fit.__version__)"
+    code = (
+        "import flops_fit, flops_fit.core, flops_fit.examples, sys; assert 'site' in "
+        "flops_fit.__file__, flops_fit.__file__; print(flops_fit.__version__)"
+    )
     got = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

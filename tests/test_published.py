@@ -100,7 +100,10 @@ def test_llama3_parabola(llama):
 @pytest.mark.parametrize("delta", [1e-3, 1e-4])
 @pytest.mark.parametrize(
     "name",
-    "hot lr_ablation_hot cool_begin slim_chinchilla cool_end hot_100b+ hot_120b+_only hot_sampled_like_chinchilla".split(),
+    (
+        "hot lr_ablation_hot cool_begin slim_chinchilla cool_end hot_100b+ hot_120b+_only "
+        "hot_sampled_like_chinchilla"
+    ).split(),
 )
 def test_gemstones_no_worse_than_published(runs, name, delta):
     df = pd.read_json(runs / "gemstones" / f"wandb_df_for_fitting_{name}.jsonl", lines=True)
@@ -140,8 +143,10 @@ def test_olmo_ladder_prediction(runs):
 
 
 def test_datablations_repeats(runs):
-    """R_D* and R_N* with the law of single-epoch runs held at its published values. Which of the runs the published fit used is not in the
-    data; the runs on 100M unique tokens, those that repeat most, give 15.2 and 5.7 where 15.39 and 5.31 were published."""
+    """R_D* and R_N* with the law of single-epoch runs held at its published values. Which of the
+    runs the published fit used is not in the
+    data; the runs on 100M unique tokens, those that repeat most, give 15.2 and 5.7 where 15.39
+    and 5.31 were published."""
     df = pd.read_csv(runs / "datablations" / "runs.csv")
     df = df[df.unique_tokens == 1e8]
     base = dict(

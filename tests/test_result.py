@@ -51,7 +51,8 @@ def test_epochs_refit_of_chinchilla(shared_data, tmp_path):
 def test_llama_3(shared_data):
     result = Result.from_runs(shared_data / "runs" / "llama3_isoflop" / "isoflops_points.csv")
     p = result.analysis.isoflop
-    # published (arXiv 2407.21783, section 3.2.1, least squares through the minima): a = .4632, b = .5368, 393B parameters on 16.1T tokens at 3.8e25 FLOPs
+    # published (arXiv 2407.21783, section 3.2.1, least squares through the minima): a = .4632, b =
+    # .5368, 393B parameters on 16.1T tokens at 3.8e25 FLOPs
     for fit, exponent, at_target in ((p.n_opt, 0.4632, 393e9), (p.d_opt, 0.5368, 16.1e12)):
         assert (
             abs(fit.exponent_a - exponent) < (fit.a_ci[1] - fit.a_ci[0]) / 4

@@ -1,6 +1,7 @@
-"smalllm: a tokenizer that loses nothing, and a training run that stops, resumes and accumulates as it should."
+"""smalllm: a tokenizer that loses nothing, and a training run that stops, resumes and accumulates
+as it should."""
 
-import csv, json, shutil
+import csv, shutil
 import pytest, torch
 from flops_fit.planner.dataset import ContractError
 from flops_fit.examples.generate import generate

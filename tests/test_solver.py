@@ -1,4 +1,5 @@
-"The batched solver: one optimum from everywhere, bounds, weights, priors, and what it says of the problem."
+"""The batched solver: one optimum from everywhere, bounds, weights, priors, and what it says of the
+problem."""
 
 import numpy as np, pytest
 from flops_fit.fitter.laws import CHINCHILLA

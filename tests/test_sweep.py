@@ -6,10 +6,9 @@ from dataclasses import replace
 import pytest, torch, torch.nn.functional as F
 from flops_fit.planner.contract import make_task
 from flops_fit.planner.dataset import ContractError
-from flops_fit.planner.sweep_design import plan_sweep
 from flops_fit.trainer.sweep import TrainingRunner, device_executor
 from flops_fit.trainer.train import train_trunk
-from models import BUDGETS, Net, RECIPE, SIZES, outcome, xor_data, xor_task
+from models import Net, RECIPE, outcome, xor_data, xor_task
 
 
 def test_branches_equal_separate_runs(plan):

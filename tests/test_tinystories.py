@@ -32,9 +32,11 @@ def make(folder, split="train", seq_len=32, **kwargs):
 
 def test_making_one_touches_nothing_and_imports_nothing_heavy(tmp_path):
     code = (
-        "import sys, socket, torch; socket.socket = None; from flops_fit.examples.tinystories import TinyStoriesDataset; "
+        "import sys, socket, torch; socket.socket = None; from "
+        "flops_fit.examples.tinystories import TinyStoriesDataset; "
         f"repr(TinyStoriesDataset(cache_dir={str(tmp_path / 'c')!r})); "
-        "assert not {'datasets', 'transformers', 'tokenizers', 'sentencepiece', 'pandas'} & set(sys.modules)"
+        "assert not {'datasets', 'transformers', 'tokenizers', 'sentencepiece', 'pandas'} & "
+        "set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert not (tmp_path / "c").exists()
@@ -184,7 +186,8 @@ def test_the_public_name_through_a_loopback_hub(shared_data, tmp_path):
         },
     }
     code = (
-        "from flops_fit.examples.tinystories import TinyStoriesDataset as T; import sys; d = T('train', 128, sys.argv[1]).prepare_data(); "
+        "from flops_fit.examples.tinystories import TinyStoriesDataset as T; import sys; d = "
+        "T('train', 128, sys.argv[1]).prepare_data(); "
         "print(len(d), d._about['num_stories'], d[7][0].tolist())"
     )
     with serve_hub(repos) as (endpoint, seen):
@@ -250,12 +253,17 @@ from flops_fit.examples.gpt import byte_gpt, gpt_loss_fn
 from flops_fit.examples.tinystories import TinyStoriesDataset
 work = Path(sys.argv[1])
 tokenizer = str(work/"stories.model")
-main(["prepare", "--tokenizer", tokenizer, "--vocab-size", "512", "--seq-len", "32", "--cache-dir", str(work)])
+main(["prepare", "--tokenizer", tokenizer, "--vocab-size", "512", "--seq-len", "32",
+      "--cache-dir", str(work)])
 train, valid = (TinyStoriesDataset(s, 32, work, tokenizer) for s in ("train", "validation"))
-result = find_optimal(byte_gpt, "d_model", dict(vocab_size=512, max_seq_len=32), train, gpt_loss_fn, [5e8, 1e9, 2e9], sizes=[8, 16, 24], output_dir=work/"sweep", eval_dataset=valid,
-                      recipe=Recipe(batch_tokens=256, lr=.01, min_steps=20, eval_tokens=4096), progress=False)
+recipe = Recipe(batch_tokens=256, lr=.01, min_steps=20, eval_tokens=4096)
+result = find_optimal(byte_gpt, "d_model", dict(vocab_size=512, max_seq_len=32), train, gpt_loss_fn,
+                      [5e8, 1e9, 2e9], sizes=[8, 16, 24], output_dir=work/"sweep",
+                      eval_dataset=valid, recipe=recipe, progress=False)
 t = result.to_dataframe()
-print(json.dumps(dict(loss=t.loss.tolist(), flops=t.flops.tolist(), budget=t.compute_budget.tolist(), unique=int(t.unique_tokens.iloc[0]), answer=dict(result.predict(4e9)))))
+print(json.dumps(dict(loss=t.loss.tolist(), flops=t.flops.tolist(),
+                      budget=t.compute_budget.tolist(), unique=int(t.unique_tokens.iloc[0]),
+                      answer=dict(result.predict(4e9)))))
 """
     with serve_hub(repos) as (endpoint, seen):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_"))}
@@ -288,7 +296,10 @@ print(json.dumps(dict(loss=t.loss.tolist(), flops=t.flops.tolist(), budget=t.com
 
 def test_a_hub_out_of_reach_says_what_to_do(tmp_path):
     pytest.importorskip("datasets", reason="loading from a hub needs the datasets package")
-    code = "from flops_fit.examples.tinystories import TinyStoriesDataset as T; import sys; T('train', cache_dir=sys.argv[1], tokenizer_name='bytes').prepare_data()"
+    code = (
+        "from flops_fit.examples.tinystories import TinyStoriesDataset as T; import sys; "
+        "T('train', cache_dir=sys.argv[1], tokenizer_name='bytes').prepare_data()"
+    )
     env = {
         **os.environ,
         "HF_HUB_OFFLINE": "1",

@@ -1,4 +1,5 @@
-"Parts of a batch, memory that runs out, losses that go astray, second tries, compiling, GPUs as far as they can be pretended, and listeners."
+"""Parts of a batch, memory that runs out, losses that go astray, second tries, compiling, GPUs as
+far as they can be pretended, and listeners."""
 
 import subprocess
 import sys
@@ -15,16 +16,8 @@ from flops_fit.trainer.store import RunStore
 from flops_fit.trainer.sweep import TrainingRunner, device_executor
 from flops_fit.trainer.train import Stopped, train_trunk
 import flops_fit.trainer.trunk as trunk_module
-from flops_fit.trainer.trunk import (
-    Trunk,
-    astray,
-    autocast_for,
-    compiled,
-    peak_flops,
-    seconds_a_pass,
-    settled,
-)
-from models import BUDGETS, Net, RECIPE, SIZES, xor_data, xor_task
+from flops_fit.trainer.trunk import Trunk, astray, autocast_for, compiled, peak_flops, settled
+from models import BUDGETS, Net, RECIPE, SIZES, xor_task
 
 
 class Tight(Net):
@@ -42,7 +35,10 @@ class Malloc(Tight):
     room, error = (
         3,
         RuntimeError(
-            "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes"
+            (
+                "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: you "
+                "tried to allocate 99 bytes"
+            )
         ),
     )
 
@@ -271,7 +267,8 @@ def traces(monkeypatch):
 
 
 def test_every_size_runs_compiled(traces):
-    """PyTorch keeps eight versions of a piece of code and runs the ninth as it is; each size is a version."""
+    """PyTorch keeps eight versions of a piece of code and runs the ninth as it is; each size is
+    a version."""
     plan, recipe = (
         plan_sweep(
             xor_task(),

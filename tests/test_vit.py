@@ -1,4 +1,5 @@
-"The vision transformer: shapes, counts, rates; and how far learning curves of vision models can be read ahead."
+"""The vision transformer: shapes, counts, rates; and how far learning curves of vision models can
+be read ahead."""
 
 import importlib.util, math, time, warnings
 import pytest, torch
@@ -157,7 +158,8 @@ def test_a_metric_that_is_no_number_is_refused_before_training():
 
 
 def test_curves_of_vision_models_are_read_ahead(shared_data):
-    "72 curves of ViT, BiT and MLP-Mixer: a floor extrapolates with a median error of .063 in log, or better."
+    """72 curves of ViT, BiT and MLP-Mixer: a floor extrapolates with a median error of .063 in log,
+    or better."""
     spec = importlib.util.spec_from_file_location(
         "vision_curves", root / "benchmarks" / "vision_curves.py"
     )

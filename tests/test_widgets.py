@@ -2,7 +2,7 @@
 
 import io, re, time
 import nbformat, numpy as np, pandas as pd, pytest
-from flops_fit.core import *
+from flops_fit.core import ContractError, Result, Run, SweepPlan, TrainingRunner, plan_sweep
 from flops_fit.fitter.laws import LAWS
 from conftest import root
 from models import BUDGETS, RECIPE, SIZES, xor_task
@@ -282,7 +282,8 @@ def test_without_ipywidgets_the_way_out_is_told(monkeypatch, result):
 
 
 def test_a_kernel_shows_the_widget_and_a_page_without_one_the_picture(runs, tmp_path):
-    "nbclient: a control set in one cell changes what the widget of another shows; the monitor's last state is plain HTML"
+    """nbclient: a control set in one cell changes what the widget of another shows; the monitor's
+    last state is plain HTML"""
     from nbclient import NotebookClient
 
     runs.to_csv(tmp_path / "runs.csv", index=False)
@@ -290,10 +291,20 @@ def test_a_kernel_shows_the_widget_and_a_page_without_one_the_picture(runs, tmp_
         cells=[
             nbformat.v4.new_code_cell(c)
             for c in (
-                "from flops_fit.core import *\nresult = Result.from_runs('runs.csv')\ne = result.explore()\ne",
-                "before = e.picture.value, e.numbers.value\ne.controls['budget'].value = 1e22\nassert before[0] != e.picture.value and before[1] != e.numbers.value",
-                "import torch.nn as nn\nclass Net(nn.Linear):\n    def __init__(self, w): super().__init__(w, w)\n    def num_params(self): return sum(p.numel() for p in self.parameters())\n"
-                "plan = plan_sweep(Net, 'w', compute_budgets=[1e12, 3e12, 1e13], tokens_per_sample=8)\nm = TrainingRunner('mock', 'out', progress=False).monitor(plan)\nm",
+                (
+                    "from flops_fit.core import *\nresult = Result.from_runs('runs.csv')\ne = "
+                    "result.explore()\ne"
+                ),
+                (
+                    "before = e.picture.value, e.numbers.value\ne.controls['budget'].value = "
+                    "1e22\nassert before[0] != e.picture.value and before[1] != e.numbers.value"
+                ),
+                "import torch.nn as nn\nclass Net(nn.Linear):\n    def __init__(self, w): "
+                "super().__init__(w, w)\n    def num_params(self): return sum(p.numel() for "
+                "p in self.parameters())\n"
+                "plan = plan_sweep(Net, 'w', compute_budgets=[1e12, 3e12, 1e13], "
+                "tokens_per_sample=8)\nm = TrainingRunner('mock', 'out', "
+                "progress=False).monitor(plan)\nm",
                 "runs = m.start().wait()",
             )
         ]

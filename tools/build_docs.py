@@ -1,5 +1,7 @@
-"""The docs site, in _docs: nbdev's processing (API entries from docstrings and docments), rendered by Sphinx with myst-nb.
-`python tools/build_docs.py [--out _docs]`. Warnings are errors, and so is a link that leads nowhere. Needs no Quarto; MathJax is
+"""The docs site, in _docs: nbdev's processing (API entries from docstrings and docments), rendered
+by Sphinx with myst-nb.
+`python tools/build_docs.py [--out _docs]`. Warnings are errors, and so is a link that leads
+nowhere. Needs no Quarto; MathJax is
 fetched once with npm and kept in build/."""
 
 import argparse, ast, os, re, shutil, subprocess, sys, tarfile
@@ -49,13 +51,17 @@ CSS = """
 h1, h2, h3, h4, h5, h6 { overflow-wrap: anywhere }  /* names longer than a phone is wide */
 .cell_output td, .cell_output th { padding: .1em .6em; text-align: right }
 .cell_output tr > :first-child { text-align: left }
-html[data-theme=dark] .bd-content div.cell_output .text_html { background-color: transparent !important; color: inherit !important }  /* ours are readable on dark */
+/* ours are readable on dark */
+html[data-theme=dark] .bd-content div.cell_output .text_html {
+  background-color: transparent !important; color: inherit !important
+}
 """
 HOST = r"https://flops-fit\.github\.io/flops_fit/"
 
 
 def sources(out):
-    "A copy of the notebooks in which cells that mix imports with other code are not run: nbdev runs imports to find what is documented"
+    """A copy of the notebooks in which cells that mix imports with other code are not run: nbdev
+    runs imports to find what is documented"""
     shutil.copytree(
         root / "nbs", out, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "outputs")
     )
@@ -87,7 +93,8 @@ def processed(src):
 
 
 def tidied(cells, where):
-    "Cells that Sphinx takes: front matter as a title, no Quarto attributes, links to notebooks of our own as relative ones"
+    """Cells that Sphinx takes: front matter as a title, no Quarto attributes, links to notebooks of
+    our own as relative ones"""
     out, up = [], "../" * where.count("/")
     for c in cells:
         s = c.source
@@ -142,7 +149,8 @@ def tidied(cells, where):
 
 
 def local(text, up):
-    "Links to our own site become links to its pages; plain HTML, since the anchors of API entries are"
+    """Links to our own site become links to its pages; plain HTML, since the anchors of API entries
+    are"""
 
     def code(t):
         return f"<code>{escape(t[1:-1])}</code>" if t.startswith("`") else escape(t)
@@ -185,7 +193,10 @@ def pages(src):
             ]
     if left := set(got) - {g for gs in out.values() for g in gs}:
         raise SystemExit(
-            f"no section of the docs holds {sorted(left)}: add it to SECTIONS in tools/build_docs.py"
+            (
+                f"no section of the docs holds {sorted(left)}: add it to SECTIONS in "
+                "tools/build_docs.py"
+            )
         )
     return out
 
@@ -245,7 +256,11 @@ def mathjax(to):
         )
         if not done or done.returncode:
             raise SystemExit(
-                f"MathJax is needed for formulas and npm cannot fetch it ({done.stderr.strip()[-200:] if done else 'npm is not installed'}). Put es5/tex-svg.js of mathjax@3 at {kept}."
+                (
+                    "MathJax is needed for formulas and npm cannot fetch it "
+                    f"({done.stderr.strip()[-200:] if done else 'npm is not installed'}). Put "
+                    f"es5/tex-svg.js of mathjax@3 at {kept}."
+                )
             )
         with tarfile.open(next(kept.parent.glob("mathjax-*.tgz"))) as t:
             kept.write_bytes(t.extractfile("package/es5/tex-svg.js").read())
@@ -298,7 +313,8 @@ def broken_links(site):
 
 
 def too_wide(site, width=390):
-    "(page, its width) for every page that a phone would have to scroll sideways; None where there is no browser to tell"
+    """(page, its width) for every page that a phone would have to scroll sideways; None where there
+    is no browser to tell"""
     chromium = next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
     )

@@ -1,5 +1,7 @@
-"""Run notebooks with a fresh kernel and keep their outputs: `python tools/execute.py nbs/tutorials/quickstart.ipynb ...`.
-Live widgets are dropped from what is saved, since without a kernel they are dead: the picture and numbers beside them stay."""
+"""Run notebooks with a fresh kernel and keep their outputs: `python tools/execute.py
+nbs/tutorials/quickstart.ipynb ...`.
+Live widgets are dropped from what is saved, since without a kernel they are dead: the picture
+and numbers beside them stay."""
 
 import re, sys
 from pathlib import Path

@@ -1,4 +1,5 @@
-"README.md from nbs/index.ipynb: markdown as it is, code in fences, text output below it; pictures by their path from the top level."
+"""README.md from nbs/index.ipynb: markdown as it is, code in fences, text output below it; pictures
+by their path from the top level."""
 
 import re
 from pathlib import Path

@@ -1,6 +1,8 @@
-"""The `__init__` of each wing, which hands on the public names of its modules: `python tools/wings.py` writes them.
+"""The `__init__` of each wing, which hands on the public names of its modules: `python
+tools/wings.py` writes them.
 
-The names are read from the modules without importing them; `python tools/wings.py --check` says what is not as it would
+The names are read from the modules without importing them; `python tools/wings.py --check` says
+what is not as it would
 be written, and ends with 1."""
 
 import argparse

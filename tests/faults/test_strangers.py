@@ -352,7 +352,10 @@ def test_ids_are_escaped_in_the_progress_table(tmp_path):
         '"x"',
         '{"step": "x", "num_steps": null}',
         '{"experiment_id": []}',
-        '{"experiment_id": "ID", "step": NaN, "num_steps": 27, "loss": "<script>alert(1)</script>"}',
+        (
+            '{"experiment_id": "ID", "step": NaN, "num_steps": 27, "loss": '
+            '"<script>alert(1)</script>"}'
+        ),
         '{"experiment_id": "ID", "step": 1e999, "num_steps": 0, "loss": null}',
     ],
 )
