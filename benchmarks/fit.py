@@ -49,7 +49,7 @@ print("RESULT" + json.dumps(out))
 
 
 def points():
-    path = root.parent / "shared" / "data" / "runs" / "epoch_chinchilla" / "svg_extracted_data.csv"
+    path = root / "tests" / "data" / "chinchilla.csv"
     if not path.exists():
         sys.exit(
             (

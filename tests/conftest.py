@@ -15,6 +15,12 @@ if os.environ.get("CI"):
 
 
 @pytest.fixture(scope="session")
+def published():
+    "Small tables of published runs, which live in the project: tests/data/README.md"
+    return Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
 def shared_data():
     path = root.parent / "shared" / "data"
     if not path.is_dir():

@@ -231,9 +231,17 @@ def test_trunks_widen_what_is_claimed():
     t["trunk"] = [f"size {i}" for i in np.tile(np.arange(6), 6)]
     a = ScalingLawAnalyzer(t).analyze()
     assert a.law.data.get("groups") is not None and "few_groups" in codes(a)
-    assert (
-        ScalingLawAnalyzer(t.assign(trunk=range(36))).analyze().law.data.get("groups") is None
-    )  # a trunk each: nothing is shared
+    alone = ScalingLawAnalyzer(t.assign(trunk=range(36))).analyze()
+    assert alone.law.data.get("groups") is None  # a trunk each: nothing is shared
+    for name in ("E", "a"):
+        wide, narrow = (np.ptp(x.plain.conf_int().loc[name]) for x in (a, alone))
+        assert wide > 2 * narrow, name
+    for name in ("optimal_params", "expected_loss"):
+        wide, narrow = (
+            np.log(p[f"{name}_upper"] / p[f"{name}_lower"])
+            for p in (x.predict(1e21) for x in (a, alone))
+        )
+        assert wide > narrow, name
 
 
 def test_repeated_data_are_warned_of():
@@ -271,8 +279,8 @@ def test_training_curves_give_an_envelope_too(shared_data):
     assert a.held_out.loc["coupled", "rms"] < 0.6 * a.held_out.loc["chinchilla", "rms"]
 
 
-def test_published_runs(shared_data):
-    epoch = read_runs(shared_data / "runs/epoch_chinchilla/svg_extracted_data.csv")
+def test_published_runs(published):
+    epoch = read_runs(published / "chinchilla.csv")
     a = ScalingLawAnalyzer(epoch[epoch.loss < epoch.loss.nlargest(5).min()]).analyze()
     assert a.plain.params["E"] == pytest.approx(1.8172, abs=0.0257) and a.plain.table().estimate[
         "a"

@@ -133,14 +133,21 @@ def test_intervals_hold_the_estimate(law, method):
     assert (wider.upper - wider.lower > ci.upper - ci.lower).all()
 
 
-def test_groups_widen():
-    N, D, loss = noisy(0)
-    trunk = np.unique(N.round(-3), return_inverse=True)[1] % 15
-    loss = loss * np.exp(0.01 * np.random.default_rng(0).normal(size=15))[trunk]
-    lambda f: np.ptp(f.conf_int().loc["a"])
-    assert fit_parametric(N, D, loss, groups=trunk).df == 14
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_widen(seed):
+    "Twelve sizes, each with an error that all its runs share: as many trunks, not 60 runs"
+    rng = np.random.default_rng(seed)
+    trunk = np.tile(np.arange(12), 5)
+    N = np.geomspace(5e7, 2e9, 12)[trunk]
+    D = np.repeat(np.geomspace(3e18, 3e20, 5), 12) / 6 / N
+    noise = rng.normal(0, 0.01, 12)[trunk] + rng.normal(0, 0.0005, 60)
+    loss = CHINCHILLA(N, D, **truth) * np.exp(noise)
+    alone, grouped = fit_parametric(N, D, loss), fit_parametric(N, D, loss, groups=trunk)
+    assert (alone.df, grouped.df) == (55, 11)
+    width = [np.ptp(f.conf_int().loc["alpha"]) for f in (alone, grouped)]
+    assert width[1] > 1.5 * width[0]
     with pytest.raises(FitError, match="groups"):
-        fit_parametric(N, D, loss, groups=np.zeros(45))
+        fit_parametric(N, D, loss, groups=np.zeros(60))
 
 
 def test_loss_se_weighs():

@@ -1,4 +1,4 @@
-"Published fits, reproduced from the runs they were made on (../shared/data/runs)."
+"Published fits, reproduced from the runs they were made on."
 
 import json
 import numpy as np, pandas as pd, pytest
@@ -13,13 +13,9 @@ def runs(shared_data):
 
 
 @pytest.fixture(scope="module")
-def chinchilla(runs):
+def chinchilla(published):
     "The 240 points Epoch AI fitted: N, D, loss"
-    df = (
-        pd.read_csv(runs / "epoch_chinchilla" / "svg_extracted_data.csv")
-        .sort_values("loss")
-        .head(240)
-    )
+    df = pd.read_csv(published / "chinchilla.csv").sort_values("loss").head(240)
     return (
         df["Model Size"].to_numpy(),
         (df["Training FLOP"] / 6 / df["Model Size"]).to_numpy(),
@@ -76,8 +72,8 @@ def test_epoch_least_squares(chinchilla):
 
 
 @pytest.fixture(scope="module")
-def llama(runs):
-    df = pd.read_csv(runs / "llama3_isoflop" / "isoflops_points.csv")
+def llama(published):
+    df = pd.read_csv(published / "llama3.csv")
     C, D = df.compute_budget.to_numpy(float), df.training_tokens.to_numpy()
     return C / 6 / D, D, df.validation_loss.to_numpy(), C
 
@@ -125,8 +121,8 @@ def test_gemstones_no_worse_than_published(runs, name, delta):
     assert fit_parametric(N, D, loss, delta=delta).objective <= theirs
 
 
-def test_olmo_ladder_prediction(runs):
-    df = pd.read_csv(runs / "olmo_ladder" / "runs_final.csv")
+def test_olmo_ladder_prediction(published):
+    df = pd.read_csv(published / "olmo_ladder.csv")
     task, train, target = (
         "c4_en-validation/CrossEntropyLoss",
         df[df["mode"] == "train"],
@@ -142,12 +138,11 @@ def test_olmo_ladder_prediction(runs):
     assert abs(error["coupled"]) < 0.0075
 
 
-def test_datablations_repeats(runs):
+def test_datablations_repeats(published):
     """R_D* and R_N* with the law of single-epoch runs held at its published values. Which of the
-    runs the published fit used is not in the
-    data; the runs on 100M unique tokens, those that repeat most, give 15.2 and 5.7 where 15.39
-    and 5.31 were published."""
-    df = pd.read_csv(runs / "datablations" / "runs.csv")
+    runs the published fit used is not in the data; the runs on 100M unique tokens, those that
+    repeat most, give 15.2 and 5.7 where 15.39 and 5.31 were published."""
+    df = pd.read_csv(published / "repeated.csv")
     df = df[df.unique_tokens == 1e8]
     base = dict(
         E=np.exp(0.6254804),

@@ -150,8 +150,8 @@ def test_the_committed_runs_decide_as_their_errors_say():
     )
 
 
-def test_the_repeated_data_papers_runs(shared_data):
-    a = ScalingLawAnalyzer(shared_data / "runs/datablations/runs.csv").analyze()
+def test_the_repeated_data_papers_runs(published):
+    a = ScalingLawAnalyzer(published / "repeated.csv").analyze()
     assert len(a.runs) == 296 and a.law is a.repeats
     ci = a.law.conf_int()
     for name, published in (("R_D", 15.387756), ("R_N", 5.309743)):
@@ -300,10 +300,8 @@ def test_inside_the_runs_the_coupled_law_answers_as_it_was_fitted():
     assert a._loss(N[-1], 100 * D.max()) > a.coupled.predict(N[-1], 100 * D.max())
 
 
-def test_fit_parametric_knows_it_by_name(shared_data):
-    df = pd.read_csv(shared_data / "runs" / "datablations" / "runs.csv").query(
-        "unique_tokens == 1e8"
-    )
+def test_fit_parametric_knows_it_by_name(published):
+    df = pd.read_csv(published / "repeated.csv").query("unique_tokens == 1e8")
     columns = (df.N, df.D, df.loss)
     fit = fit_parametric(*columns, law="repeats", unique_tokens=df.unique_tokens)
     assert (

@@ -26,8 +26,8 @@ def swept(tmp_path_factory):
     )
 
 
-def test_epochs_refit_of_chinchilla(shared_data, tmp_path):
-    df = pd.read_csv(shared_data / "runs" / "epoch_chinchilla" / "svg_extracted_data.csv")
+def test_epochs_refit_of_chinchilla(published, tmp_path):
+    df = pd.read_csv(published / "chinchilla.csv")
     df = df.nsmallest(len(df) - 5, "loss")
     assert len(df) == 240
     df.to_csv(tmp_path / "runs.csv", index=False)
@@ -48,8 +48,8 @@ def test_epochs_refit_of_chinchilla(shared_data, tmp_path):
     assert abs(p["beta"] / (p["alpha"] + p["beta"]) - 0.513) < 0.020
 
 
-def test_llama_3(shared_data):
-    result = Result.from_runs(shared_data / "runs" / "llama3_isoflop" / "isoflops_points.csv")
+def test_llama_3(published):
+    result = Result.from_runs(published / "llama3.csv")
     p = result.analysis.isoflop
     # published (arXiv 2407.21783, section 3.2.1, least squares through the minima): a = .4632, b =
     # .5368, 393B parameters on 16.1T tokens at 3.8e25 FLOPs

@@ -199,17 +199,19 @@ def test_no_budgets_are_claimed_without_isoflop_curves(shared_data):
         assert np.isnan(isoflop_budgets(r.num_params, r.flops)).all()
 
 
-def test_published_tables(shared_data):
-    runs = shared_data / "runs"
-    epoch = read_runs(runs / "epoch_chinchilla/svg_extracted_data.csv")
+def test_published_tables(published):
+    epoch = read_runs(published / "chinchilla.csv")
     assert len(epoch) == 245 and np.allclose(epoch.num_tokens, epoch.flops / 6 / epoch.num_params)
     budgets = np.unique(isoflop_budgets(epoch.num_params, epoch.flops))
     assert 6 <= np.isfinite(budgets).sum() <= 9  # the paper's figure has nine
-    llama = read_runs(runs / "llama3_isoflop/isoflops_points.csv")
+    llama = read_runs(published / "llama3.csv")
     assert (
         len(llama) == 133
         and llama.compute_budget.nunique() == 10
         and np.allclose(llama.num_params, llama.compute_budget / 6 / llama.num_tokens)
     )
-    gem = read_runs(runs / "gemstones/wandb_df_for_fitting_hot.jsonl")
+
+
+def test_published_curves(shared_data):
+    gem = read_runs(shared_data / "runs/gemstones/wandb_df_for_fitting_hot.jsonl")
     assert len(gem) == 220 and gem.trunk.nunique() == 22
