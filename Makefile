@@ -1,10 +1,13 @@
-# Two commands: `make demo` (a real sweep, about 90 s on two cores after installing) and `make test` (everything CI runs).
+# Two commands: `make demo` (a real sweep, about 90 s on two cores after installing) and `make test`
+# (everything CI runs).
 PYTHON ?= python3
 BIN = .venv/bin
 DEMO_DIR ?= demo
 
-# The browser part of `make test` opens the tutorials and explorers in a headless Chromium, and is skipped where there is none.
-.PHONY: demo test notebooks pytest browser fuzz faults docs readme clean
+# The browser part of `make test` opens the tutorials and explorers in a headless Chromium, and is
+# skipped where there is none. READY= uses the Python at BIN as it is.
+READY ?= .venv/dev-ready
+.PHONY: demo test lint quick notebooks pytest browser fuzz faults docs readme clean
 
 .venv/pip-ready:
 	$(PYTHON) -m venv .venv
@@ -21,7 +24,18 @@ DEMO_DIR ?= demo
 demo: .venv/demo-ready
 	$(BIN)/flops-fit demo --output-dir $(DEMO_DIR)
 
-test: notebooks pytest browser
+test: lint notebooks pytest browser
+
+lint: .venv/dev-ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python tools/wings.py --check
+	$(BIN)/python tools/house.py
+
+# a few minutes: what a pull request waits for
+SLOW = browser docs kills fuzz project notebooks example_scripts smalllm tinystories
+quick: $(READY)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests $(SLOW:%=--ignore=tests/test_%.py) --ignore=tests/faults
 
 notebooks: .venv/dev-ready
 	$(BIN)/nbdev_test --n_workers 2 --timing
@@ -36,7 +50,8 @@ browser: .venv/dev-ready
 fuzz: .venv/dev-ready
 	$(BIN)/python tests/fuzzing.py 100000
 
-# Every k-th call to fail, every state after a power cut, 200 signals, every damage: about an hour on two cores; `make test` takes samples.
+# Every k-th call to fail, every state after a power cut, 200 signals, every damage: about an hour on
+# two cores; `make test` takes samples.
 faults: .venv/dev-ready
 	FLOPS_FIT_FAULTS=1 $(BIN)/python -m pytest -q -n 2 tests/faults
 

@@ -1,6 +1,7 @@
-"""Compute-optimal model size and data for your own architecture, data and budget, with honest intervals.
+"""Compute-optimal model size and data for your own architecture, data and budget, with honest
+intervals.
 
-Importing this package loads neither torch nor matplotlib: every name below is fetched when it is first used."""
+Importing this package loads neither torch nor matplotlib: names are fetched when they are used."""
 __version__ = "0.1.0"
 
 from .lazy import lazily

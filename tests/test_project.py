@@ -3,10 +3,13 @@ work, the package installs alone."""
 
 import configparser, re, shutil, subprocess, sys
 from pathlib import Path
-import pytest
+import nbformat, pytest, yaml
+import flops_fit
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
+sys.path.insert(0, str(ROOT / "tools"))
+import house  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -167,4 +170,62 @@ def test_it_installs_alone(copy, tmp_path):
 
 
 def test_changes_are_told():
-    assert "## 0.1.0" in (ROOT / "CHANGELOG.md").read_text()
+    """Every heading is a version with its date; the newest is the version of the package, the only
+    one that may be unreleased, and says something."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    parts = re.split(r"(?m)^## ", text)[1:]
+    heads = [
+        re.fullmatch(r"(\d+\.\d+\.\d+) \((unreleased|\d{4}-\d\d-\d\d)\)", p.split("\n")[0])
+        for p in parts
+    ]
+    assert all(heads), [p.split("\n")[0] for p in parts]
+    versions = [tuple(map(int, h[1].split("."))) for h in heads]
+    assert versions == sorted(versions, reverse=True)
+    assert "unreleased" not in [h[2] for h in heads[1:]]
+    assert all(re.search(r"(?m)^- \w", p) for p in parts)
+
+    settings = configparser.ConfigParser(delimiters=["="])
+    settings.read(ROOT / "settings.ini")
+    cited = re.search(r"(?m)^version: (\S+)", (ROOT / "CITATION.cff").read_text())[1]
+    assert heads[0][1] == settings["DEFAULT"]["version"] == flops_fit.__version__ == cited
+
+
+def test_the_workflow_tests_every_python_that_is_promised():
+    settings = configparser.ConfigParser(delimiters=["="])
+    settings.read(ROOT / "settings.ini")
+    least = settings["DEFAULT"]["min_python"]
+    workflow = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())
+    pythons = workflow["jobs"]["quick"]["strategy"]["matrix"]["python"]
+    assert pythons[0] == least and len(pythons) == 4
+    named = re.search(r"SLOW = (.*)", (ROOT / "Makefile").read_text())[1].split()
+    assert all((ROOT / f"tests/test_{name}.py").exists() for name in named)
+
+
+def test_what_the_house_is_measured_by_sees_each_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr(house, "ROOT", tmp_path)
+    long = "x = " + "+".join(["1"] * 60)
+    cells = [
+        nbformat.v4.new_code_cell("#| export\n" + "\n".join(f"x{i} = {i}" for i in range(41))),
+        nbformat.v4.new_code_cell(long),
+        nbformat.v4.new_code_cell("a = 1; b = 2\nc = 1 if a else 2 if b else 3"),
+    ]
+    page = tmp_path / "nbs/planner/00_page.ipynb"
+    page.parent.mkdir(parents=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), page)
+    assert [rule for rule, _ in house.page_faults(page)] == [
+        "cells over 40 lines",
+        "lines over 100",
+        "statements",
+        "statements",
+        "pages without outputs",
+    ]
+    module = tmp_path / "flops_fit/planner/page.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(
+        "from ..trainer.store import RunStore\nfrom .plan import _span\n" + "\n" * 300
+    )
+    assert [rule for rule, _ in house.module_faults(module)] == [
+        "modules over 300 lines",
+        "imports that point up",
+        "private names across modules",
+    ]
