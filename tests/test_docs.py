@@ -2,7 +2,7 @@
 
 import importlib.util, re
 from pathlib import Path
-import pytest
+import nbformat, pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 for needed in ("sphinx", "myst_nb", "sphinx_book_theme", "nbdev"):
@@ -44,10 +44,42 @@ def test_every_notebook_is_a_page_with_search_and_math_of_its_own(site):
     assert not re.search(r'src="https?://[^"]*mathjax', (site / "fitter" / "laws.html").read_text())
 
 
+def test_an_entry_is_plain_text_under_a_signature_without_links():
+    text = """---
+
+[source](https://github.com/x){target="_blank" style="float:right"}
+
+### optimum
+
+```python
+def optimum(
+    C, # a [`Task`](https://flops-fit.github.io/flops_fit/planner/contract.html#task)
+    u:NoneType=None, # unique tokens
+):
+```
+
+*The best `N*` and D for C.*
+"""
+    source = docs.entry("LawFit.optimum", text).source
+    assert source.startswith('<a id="lawfit.optimum"></a>\n\n### optimum\n\n[source]')
+    assert "C, # a `Task`\n" in source and "u=None" in source
+    assert source.rstrip().endswith("```\n\nThe best `N*` and D for C.")
+
+
+def test_a_page_that_shows_nothing_is_seen(tmp_path):
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
+    nbformat.write(page, tmp_path / "silent.ipynb")
+    assert docs.silent(tmp_path) == ["silent.ipynb"]
+    page.cells[0].outputs = [nbformat.v4.new_output("stream", text="2")]
+    nbformat.write(page, tmp_path / "silent.ipynb")
+    assert docs.silent(tmp_path) == []
+
+
 def test_api_pages_describe_what_they_export(site):
     page = (site / "planner" / "sweep_design.html").read_text()
     assert 'id="plan_sweep"' in page and "FLOPs of one run" in page
     assert "compute_budgets" in page and "{target=" not in page and "default_exp" not in page
+    assert "&lt;a href" not in page and "NoneType" not in page
 
 
 def test_no_page_shows_a_dead_widget(site):

@@ -1,8 +1,9 @@
 """The docs site, in _docs: nbdev's processing (API entries from docstrings and docments), rendered
 by Sphinx with myst-nb.
-`python tools/build_docs.py [--out _docs]`. Warnings are errors, and so is a link that leads
-nowhere. Needs no Quarto; MathJax is
-fetched once with npm and kept in build/."""
+
+`python tools/build_docs.py [--out _docs]`. Warnings are errors, and so are a link that leads
+nowhere and a page with examples that shows no output. Needs no Quarto; MathJax is fetched once with
+npm and kept in build/."""
 
 import argparse, ast, os, re, shutil, subprocess, sys, tarfile
 from html import escape
@@ -12,6 +13,9 @@ from urllib.parse import unquote, urlparse
 import nbformat, yaml
 
 root = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(root / "tools"))
+from house import is_silent  # noqa: E402
+
 SECTIONS = {  # caption -> pages, in reading order; a pattern takes all that is left
     "Tutorials": [
         "tutorials/quickstart",
@@ -92,55 +96,59 @@ def processed(src):
     return Path(proc_nbs(str(src), force=True, n_workers=2))
 
 
+def entry(name, text):
+    """An API entry as a section of the page, under the name that links use. Its docstring is plain
+    text, since `N*` in italics would end them; its signature has no links, which code cannot show,
+    and no type that is only that of None."""
+    text = re.sub(r"\{target=[^}]*\}", "", text)
+    text = re.sub(r"^---\s+(\[source\]\([^)]*\))\s+(#+ [^\n]*)", r"\2\n\n\1", text)
+
+    def signature(m):
+        return re.sub(r"\[([^\]]*)\]\(https?:[^)]*\)", r"\1", m[0]).replace(":NoneType=", "=")
+
+    text = re.sub(r"(?ms)^```.*?^```", signature, text)
+    text = re.sub(r"(?ms)(^```\s+)\*(.*?)\*(?=\s*$)", r"\1\2", text, count=1)
+    text = text.replace("Call self as a function.", "")
+    return nbformat.v4.new_markdown_cell(f'<a id="{name.lower()}"></a>\n\n{text}')
+
+
+def title(cell):
+    "Front matter as a title and a line below it, or None"
+    meta = yaml.safe_load(cell.source.strip().strip("-")) or {}
+    if "title" not in meta:
+        return None
+    line = " ".join((meta.get("description") or "").split())
+    return nbformat.v4.new_markdown_cell(f"# {meta['title']}" + (f"\n\n> {line}" if line else ""))
+
+
+def shown(cell):
+    "The cell as it is read, or None"
+    if cell.cell_type == "raw":
+        return title(cell)
+    if cell.cell_type == "markdown":
+        cell.source = re.sub(r"\{target=\S+?[^}]*\}", "", cell.source)
+        return cell
+
+    lines = [l for l in cell.source.splitlines() if not re.match(r"\s*#\s*\|", l)]
+    cell.source = "\n".join(lines)
+    if m := re.match(r"show_doc\(([\w.]+)", cell.source.strip()):
+        texts = [o.get("data", {}).get("text/markdown", "") for o in cell.outputs]
+        return entry(m[1], "\n".join(filter(None, texts)))
+    return cell if cell.source.strip() or cell.outputs else None
+
+
 def tidied(cells, where):
     """Cells that Sphinx takes: front matter as a title, no Quarto attributes, links to notebooks of
-    our own as relative ones"""
-    out, up = [], "../" * where.count("/")
-    for c in cells:
-        s = c.source
-        if c.cell_type == "raw":
-            meta = yaml.safe_load(s.strip().strip("-")) or {}
-            if "title" not in meta:
-                continue
-            c = nbformat.v4.new_markdown_cell(
-                f"# {meta['title']}"
-                + (
-                    f"\n\n> {' '.join(meta['description'].split())}"
-                    if meta.get("description")
-                    else ""
-                )
-            )
-        elif c.cell_type == "markdown":
-            c.source = re.sub(r"\{target=\S+?[^}]*\}", "", s)
-        elif c.cell_type == "code":
-            c.source = "\n".join(l for l in s.splitlines() if not re.match(r"\s*#\s*\|", l))
-            if not c.source.strip() and not c.outputs:
-                continue
-            if m := re.match(
-                r"show_doc\(([\w.]+)", c.source.strip()
-            ):  # an API entry: a heading of the page, under the name that links use
-                text = "\n".join(
-                    o["data"]["text/markdown"]
-                    for o in c.outputs
-                    if "text/markdown" in o.get("data", {})
-                )
-                c = nbformat.v4.new_markdown_cell(
-                    f'<a id="{m.group(1).lower()}"></a>\n\n'
-                    + re.sub(
-                        r"^---\s+(\[source\]\([^)]*\))\s+(#+ [^\n]*)",
-                        r"\2\n\n\1",
-                        re.sub(r"\{target=[^}]*\}", "", text),
-                    )
-                )
-        if c.cell_type == "markdown":
-            c.source = local(c.source, up)
-        out.append(c)
-    for i, c in enumerate(c for c in out if c.cell_type == "markdown"):
+    our own as relative ones, one heading of the first order"""
+    out, up = [c for c in map(shown, cells) if c is not None], "../" * where.count("/")
+    prose = [c for c in out if c.cell_type == "markdown"]
+    for i, c in enumerate(prose):
+        c.source = local(c.source, up)
         lines, fenced, seen = c.source.splitlines(), False, i > 0
         for j, l in enumerate(lines):
             if l.startswith("```"):
                 fenced = not fenced
-            elif not fenced and re.match(r"# ", l):
+            elif not fenced and l.startswith("# "):
                 if seen:
                     lines[j] = "#" + l
                 seen = True
@@ -155,16 +163,15 @@ def local(text, up):
     def code(t):
         return f"<code>{escape(t[1:-1])}</code>" if t.startswith("`") else escape(t)
 
-    text = re.sub(
-        rf"\[([^\]]*)\]\({HOST}([\w/.-]*?\.html)(#[^)]*)?\)",
-        lambda m: f'<a href="{up}{m[2]}{m[3] or ""}">{code(m[1])}</a>',
-        text,
-    )
-    return re.sub(
-        r"\]\((?!https?:)((?:\.\./)*)([\w/]*?)(?:\d+[a-z]?_)?(\w+)\.(?:html|ipynb)(#[^)]*)?\)",
-        lambda m: f"]({m[1]}{m[2]}{m[3]}.ipynb{m[4] or ''})",
-        text,
-    )
+    def page(m):
+        return f'<a href="{up}{m[2]}{m[3] or ""}">{code(m[1])}</a>'
+
+    def notebook(m):
+        return f"]({m[1]}{m[2]}{m[3]}.ipynb{m[4] or ''})"
+
+    text = re.sub(rf"\[([^\]]*)\]\({HOST}([\w/.-]*?\.html)(#[^)]*)?\)", page, text)
+    own = r"\]\((?!https?:)((?:\.\./)*)([\w/]*?)(?:\d+[a-z]?_)?(\w+)\.(?:html|ipynb)(#[^)]*)?\)"
+    return re.sub(own, notebook, text)
 
 
 def plain(name):
@@ -199,6 +206,12 @@ def pages(src):
             )
         )
     return out
+
+
+def silent(folder):
+    "Pages with examples that were kept without their outputs"
+    found = sorted(folder.rglob("*.ipynb"))
+    return [p.relative_to(folder).as_posix() for p in found if is_silent(nbformat.read(p, 4))]
 
 
 def prepare(proc, src):
@@ -340,6 +353,8 @@ def too_wide(site, width=390):
 
 
 def build(out=root / "_docs"):
+    if bad := silent(root / "nbs"):
+        raise SystemExit(f"pages without outputs: {', '.join(bad)}. Run tools/execute.py on them")
     work = root / "build" / "docs"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

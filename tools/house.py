@@ -86,10 +86,15 @@ def is_example(cell):
     return not all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in body)
 
 
+def is_silent(nb):
+    "Has examples, and shows nothing of what they give"
+    code = [c for c in nb.cells if c.cell_type == "code"]
+    return any(map(is_example, code)) and not any(c.outputs for c in code)
+
+
 def page_faults(path):
     "(rule, what) for a notebook"
     nb = nbformat.read(path, 4)
-    code = [c for c in nb.cells if c.cell_type == "code"]
     reads = path.parent.name in READERS or path.name == "index.ipynb"
     limit = READ if reads else WIDE
     for i, cell in enumerate(nb.cells):
@@ -101,7 +106,7 @@ def page_faults(path):
         if is_exported(cell) and (n := len(code_lines(cell.source))) > CELL:
             yield f"cells over {CELL} lines", f"cell {i}: {n}"
         yield from (("statements", f"cell {i}: {what}") for what in crowded(cell.source))
-    if any(map(is_example, code)) and not any(c.outputs for c in code):
+    if is_silent(nb):
         yield "pages without outputs", "run tools/execute.py"
 
 
