@@ -21,7 +21,7 @@ def site(tmp_path_factory):
         [sys.executable, str(ROOT / "tools" / "build_docs.py"), "--out", str(out)],
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1500,
     )
     if "MathJax is needed" in done.stderr:
         pytest.skip(done.stderr.strip().splitlines()[-1])

@@ -309,7 +309,7 @@ def test_a_kernel_shows_the_widget_and_a_page_without_one_the_picture(runs, tmp_
             )
         ]
     )
-    client = NotebookClient(nb, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+    client = NotebookClient(nb, timeout=600, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
     shown = nb.cells[0].outputs[0].data
     assert "application/vnd.jupyter.widget-view+json" in shown and "<img alt=" in shown["text/html"]
