@@ -266,7 +266,7 @@ class Partner:
     def begin(self, path, log):
         self.ours.send((path, log))
 
-    def wait(self, seconds=60):
+    def wait(self, seconds=600):
         "The outcome, or the error."
         assert self.ours.poll(seconds), f"the other runner was still at work after {seconds} s"
         return self.ours.recv()
