@@ -16,7 +16,9 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
         "REPEATS columns_of stack_slopes chinchilla_loss chinchilla_starts coupled_loss "
         "coupled_starts saturate best_size_for repeated_loss repeated_starts "
         "differenced_loss scattered_starts",
-    "intervals": "robust_scale share_inside covariance_root quantile spread profile bootstrap",
+    "intervals":
+        "robust_scale share_inside covariance_root quantile linearised spread profile "
+        "bootstrap",
     "lawfit": "as_array Answer ends",
     "laws":
         "CHINCHILLA COUPLED KAPLAN DATA_CONSTRAINED COUPLED_REPEATS LAWS Law "
