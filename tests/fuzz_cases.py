@@ -272,6 +272,7 @@ def _fitter():
         lawfit,
         laws,
         parametric as fitter,
+        power_law,
         repeats as r,
         solver,
     )
@@ -305,14 +306,14 @@ def _fitter():
         weight=8,
     )
     good(
-        "curves.fit_power_law",
-        u.fit_power_law,
+        "power_law.fit_power_law",
+        power_law.fit_power_law,
         lambda: dict(x=[1e18, 3e18, 1e19, 3e19, 1e20], y=[1e8, 1.8e8, 3e8, 5.5e8, 1e9]),
         weight=6,
     )
     good(
-        "curves.fit_power_law, floor",
-        u.fit_power_law,
+        "power_law.fit_power_law, floor",
+        power_law.fit_power_law,
         lambda: dict(
             x=np.geomspace(1, 1e4, 8),
             y=3 * np.geomspace(1, 1e4, 8) ** -0.5 + 0.5,
@@ -335,9 +336,9 @@ def _fitter():
         ),
         weight=6,
     )
-    good("curves.PowerLawFit.predict", power_predict, lambda: dict(x=[1e19, 1e21]), weight=3)
+    good("power_law.PowerLawFit.predict", power_predict, lambda: dict(x=[1e19, 1e21]), weight=3)
     good(
-        "curves.PowerLawFit.predict, interval",
+        "power_law.PowerLawFit.predict, interval",
         power_predict,
         lambda: dict(x=[1e19, 1e21], interval=True),
         weight=2,

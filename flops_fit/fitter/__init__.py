@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "coupled":
         "PRIORS near_optimal_weights scale posterior_mode lack_of_fit posterior_spread "
         "fit_coupled",
-    "curves": "PowerLawFit fit_power_law IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
+    "curves": "IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
     "diagnostics":
         "design_warnings grid_edges influence held_out held_out_at_top choose_law "
         "parabola_bias disagreements diagnose next_step",
@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
         "checked_counts",
     "optimum": "tokens_left family_optimum searched_optimum",
     "parametric": "fit_parametric",
+    "power_law": "PowerLawFit fit_power_law",
     "repeats": "fit_repeats",
     "solver": "huber Problem Solution solve condition reached best_of",
     "table": "ALIASES read_runs isoflop_budgets",
