@@ -262,7 +262,19 @@ def picture():
 
 
 def _fitter():
-    from flops_fit.fitter import curves as u, lawfit, laws, parametric as fitter, repeats as r
+    from flops_fit.fitter import (
+        answers,
+        coupled as c,
+        curves as u,
+        diagnostics as d,
+        intervals,
+        lawfit,
+        laws,
+        parametric as fitter,
+        power_law,
+        repeats as r,
+        solver,
+    )
 
     good("parametric.fit_parametric", fitter.fit_parametric, columns, weight=14)
     for law in ("coupled", "kaplan", "data_constrained", "repeats"):
@@ -293,14 +305,14 @@ def _fitter():
         weight=8,
     )
     good(
-        "curves.fit_power_law",
-        u.fit_power_law,
+        "power_law.fit_power_law",
+        power_law.fit_power_law,
         lambda: dict(x=[1e18, 3e18, 1e19, 3e19, 1e20], y=[1e8, 1.8e8, 3e8, 5.5e8, 1e9]),
         weight=6,
     )
     good(
-        "curves.fit_power_law, floor",
-        u.fit_power_law,
+        "power_law.fit_power_law, floor",
+        power_law.fit_power_law,
         lambda: dict(
             x=np.geomspace(1, 1e4, 8),
             y=3 * np.geomspace(1, 1e4, 8) ** -0.5 + 0.5,
@@ -323,9 +335,9 @@ def _fitter():
         ),
         weight=6,
     )
-    good("curves.PowerLawFit.predict", power_predict, lambda: dict(x=[1e19, 1e21]), weight=3)
+    good("power_law.PowerLawFit.predict", power_predict, lambda: dict(x=[1e19, 1e21]), weight=3)
     good(
-        "curves.PowerLawFit.predict, interval",
+        "power_law.PowerLawFit.predict, interval",
         power_predict,
         lambda: dict(x=[1e19, 1e21], interval=True),
         weight=2,
@@ -336,7 +348,9 @@ def _fitter():
         lambda: dict(budget=1e18, N=[1e7, 1e8]),
         weight=2,
     )
-    for law in (laws.CHINCHILLA, laws.COUPLED, laws.KAPLAN, laws.DATA_CONSTRAINED):
+    names = ("CHINCHILLA", "COUPLED", "KAPLAN", "DATA_CONSTRAINED", "COUPLED_REPEATS")
+    for name in names:
+        law = getattr(laws, name)
         p = (
             dict(E=1.7, A=400.0, B=410.0, alpha=0.34, beta=0.28)
             | (dict(g=0.7) if "g" in law.params else {})
@@ -345,12 +359,14 @@ def _fitter():
         if law is laws.KAPLAN:
             p.pop("E")
         good(
-            f"laws.{law.name.upper()}",
-            law,
-            lambda p=p: dict(N=1e9, D=2e10, unique_tokens=None, **p),
-            weight=2,
+            f"laws.{name}", law, lambda p=p: dict(N=1e9, D=2e10, unique_tokens=None, **p), weight=2
         )
     p = dict(E=1.7, A=400.0, B=410.0, alpha=0.34, beta=0.28)
+    good(
+        "laws.checked_counts",
+        laws.checked_counts,
+        lambda: dict(N=[1e9, 1e10], D=2e10, unique_tokens=1e9),
+    )
     good(
         "laws.Law.from_function",
         laws.Law.from_function,
@@ -1529,14 +1545,8 @@ LEFT_OUT = {
     f"({_RECORDS})".replace(
         ".", r"\."
     ): "records that functions of the package fill; nothing is asked of them as they are made",
-    rf"examples\.(gpt|vit)\.({_MODULES})(\.forward)?|examples\.(gpt\.GPT|vit\.VisionTransformer)\.forward|examples\.gpt\.(rotate_half|apply_rotary_pos_emb|gpt_loss_fn)|examples\.vit\.(patchify|accuracy|vit_loss_fn)": (
-        "parts of a network, in its innermost loop: torch's own errors name the shapes, and a "
-        "check costs time in every step"
-    ),
-    r"coupled\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|loss|centred|best_on_budget)": (
-        "the inside of a fit, a hundred times in each: what reaches it was checked by "
-        "fit_parametric and LawFit's methods"
-    ),
+    rf"examples\.(gpt|vit)\.({_MODULES})(\.forward)?|examples\.(gpt\.GPT|vit\.VisionTransformer)\.forward|examples\.gpt\.(rotate_half|apply_rotary_pos_emb|gpt_loss_fn)|examples\.vit\.(patchify|accuracy|vit_loss_fn)": "parts of a network, in its innermost loop: torch's own errors name the shapes, and a check costs time in every step",
+    r"forms\..*|optimum\..*|coupled\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|rescaled|loss|centred|best_on_budget)": "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric and LawFit's methods",
     r"(dataset\.DataSource|examples\.corpus\.PythonCorpus|examples\.tinystories\.TinyStoriesDataset)\.batch": "batches, in every step of training: positions come from the feed",
     r"errors\.refuse": "it raises whatever it is given",
     r"explore_(fit|plan)\..*Explorer\.(compute|update|tabulate|told|draw)|explorer\.Explorer\.(compute|update|tabulate|told|draw)": "steps of Explorer.table and Explorer.figure, which are called",

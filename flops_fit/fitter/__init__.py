@@ -5,16 +5,28 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "analysis": "ScalingAnalysis",
     "analyzer": "ScalingLawAnalyzer",
     "answers": "LawFit",
-    "coupled": "PRIORS near_optimal_weights scale lack_of_fit fit_coupled",
-    "curves": "PowerLawFit fit_power_law IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
+    "coupled":
+        "PRIORS near_optimal_weights scale posterior_mode lack_of_fit posterior_spread "
+        "fit_coupled",
+    "curves": "IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
     "diagnostics":
         "design_warnings grid_edges influence held_out held_out_at_top choose_law "
         "parabola_bias disagreements diagnose next_step",
-    "intervals": "robust_scale share_inside covariance_root quantile spread profile bootstrap",
-    "lawfit": "Answer",
-    "laws": "CHINCHILLA COUPLED KAPLAN REPEATS DATA_CONSTRAINED LAWS Law",
+    "forms":
+        "REPEATS columns_of stack_slopes chinchilla_loss chinchilla_starts coupled_loss "
+        "coupled_starts saturate best_size_for repeated_loss repeated_starts "
+        "differenced_loss scattered_starts",
+    "intervals":
+        "robust_scale share_inside covariance_root quantile linearised spread profile "
+        "bootstrap",
+    "lawfit": "as_array Answer ends",
+    "laws":
+        "CHINCHILLA COUPLED KAPLAN DATA_CONSTRAINED COUPLED_REPEATS LAWS Law "
+        "checked_counts",
+    "optimum": "tokens_left family_optimum searched_optimum",
     "parametric": "fit_parametric",
-    "repeats": "COUPLED_REPEATS fit_repeats",
+    "power_law": "PowerLawFit fit_power_law",
+    "repeats": "fit_repeats",
     "solver": "huber Problem Solution solve condition reached best_of",
     "table": "ALIASES read_runs isoflop_budgets",
     "..errors": "FitError FitWarning",

@@ -10,6 +10,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 import numpy as np
+from fastcore.basics import patch
 from .laws import Law
 
 # %% ../../nbs/fitter/01_solver.ipynb #b4a406c5
@@ -42,40 +43,47 @@ class Problem:
         if self.M is None: self.M, self.c = np.eye(p), np.zeros(p)
         self.plain = self.M.shape[0] == self.M.shape[1] and np.array_equal(self.M, np.eye(p))
 
-    def theta(self, phi): return phi@self.M.T + self.c
-
-    def at(self, phi):
-        "Residuals (n,) and Jacobian (q,n) at one phi"
-        r, J = self(phi[None], np.zeros(1, int))
-        return r[0], J[0]
+    def theta(self, phi):
+        "Working parameters (S,p) of free ones (S,q)"
+        return phi@self.M.T + self.c
 
     def phi(self, theta):
         "Free parameters (S,q) nearest to working parameters (S,p)"
         live = self.M.any(1)
         return (np.asarray(theta)[:, live] - self.c[live])@np.linalg.pinv(self.M[live]).T
 
-    def __call__(self,
-        phi,  # free parameters (S,q)
-        rows=None, # (S,) which target each row of phi answers, if there are several
-    ): # residuals (S,n) and Jacobian (S,q,n); priors come as extra columns at the end
-        "Residuals and Jacobian"
-        theta = self.theta(phi)
-        L, J = self.law.evaluate(theta, self.x, self.y, self.u)
-        t = self.target if self.target.ndim == 1 else self.target[rows]
-        if self.on_log:
-            r = np.log(L)
-            r -= t
-            J /= L[:, None]
-        else: r = L - t
-        if self.scale is not None: r, J = r*self.scale, J*self.scale
-        if not self.plain: J = self.M.T@J
-        if self.prior_root is not None:
-            on = np.flatnonzero(self.prior_root)
-            mean = self.prior_mean if self.prior_mean.ndim == 1 else self.prior_mean[rows]
-            r = np.c_[r, (theta[:, on] - mean[..., on])*self.prior_root[on]]
-            extra = (self.M[on]*self.prior_root[on, None]).T
-            J = np.concatenate([J, np.broadcast_to(extra, (len(J), *extra.shape))], 2)
-        return r, J
+    def at(self, phi):
+        "Residuals (n,) and Jacobian (q,n) at one phi"
+        r, J = self(phi[None], np.zeros(1, int))
+        return r[0], J[0]
+
+# %% ../../nbs/fitter/01_solver.ipynb #732b3105
+@patch
+def __call__(self:Problem,
+    phi,  # free parameters (S,q)
+    rows=None, # (S,) which target each row of phi answers, if there are several
+): # residuals (S,n) and Jacobian (S,q,n); priors come as extra columns at the end
+    "Residuals and Jacobian"
+    theta = self.theta(phi)
+    L, J = self.law.evaluate(theta, self.x, self.y, self.u)
+    t = self.target if self.target.ndim == 1 else self.target[rows]
+    if self.on_log:
+        r = np.log(L)
+        r -= t
+        J /= L[:, None]
+    else: r = L - t
+    if self.scale is not None: r, J = r*self.scale, J*self.scale
+    if not self.plain: J = self.M.T@J
+    return (r, J) if self.prior_root is None else self._with_priors(theta, rows, r, J)
+
+@patch
+def _with_priors(self:Problem, theta, rows, r, J):
+    "Residuals and Jacobian with a column more for each prior"
+    on = np.flatnonzero(self.prior_root)
+    mean = self.prior_mean if self.prior_mean.ndim == 1 else self.prior_mean[rows]
+    r = np.c_[r, (theta[:, on] - mean[..., on])*self.prior_root[on]]
+    extra = (self.M[on]*self.prior_root[on, None]).T
+    return r, np.concatenate([J, np.broadcast_to(extra, (len(J), *extra.shape))], 2)
 
 # %% ../../nbs/fitter/01_solver.ipynb #0d1d1e9f
 @dataclass
@@ -91,37 +99,46 @@ def _solved(H, grad):
     try: return np.linalg.solve(H, grad[..., None])[..., 0]
     except np.linalg.LinAlgError: return (np.linalg.pinv(H, hermitian=True)@grad[..., None])[..., 0]
 
+def _step(r, J, w, d, lam, p, lower, upper):
+    "A damped step (S,q) for each row, from residuals, slopes, weights, deltas and dampings"
+    a = np.abs(r)
+    grad = (J@(w*np.clip(r, -d, d))[..., None])[..., 0]
+    safe = np.where(a > d, d/np.maximum(a, 1e-300), 1.)*w
+    H = (J*np.where(a > d, .02*safe, w)[:, None])@np.swapaxes(J, 1, 2)
+    diag = np.einsum("sqn,sn,sqn->sq", J, safe, J)
+    diag += 1e-12*diag.max(1, keepdims=True) + 1e-300
+
+    held = ((p <= lower) & (grad > 0)) | ((p >= upper) & (grad < 0))
+    if held.any():
+        grad = np.where(held, 0, grad)
+        H = np.where(held[:, :, None] | held[:, None], 0, H)
+    np.einsum("sqq->sq", H)[...] += lam[:, None]*diag + held*diag
+    return np.clip(-_solved(H, grad), -1.5, 1.5)
+
+# %% ../../nbs/fitter/01_solver.ipynb #25c73597
 def _solve(problem, phi, delta, weights, rows, lower, upper, max_iter, tol):
     S = len(phi)
     phi, lam = np.clip(phi, lower, upper), np.full(S, 1e-3)
     pick = lambda a, i: a[i] if a.ndim == 2 and len(a) > 1 else a
-    obj_of = lambda r, i: (pick(weights, i)*huber(r, pick(delta, i))).sum(1)
+    objective = lambda r, i: (pick(weights, i)*huber(r, pick(delta, i))).sum(1)
     with np.errstate(all="ignore"):
         r, J = problem(phi, rows)
-        obj = obj_of(r, rows)
+        obj = objective(r, rows)
         obj = np.where(np.isfinite(obj), obj, np.inf)
+
     live, converged, it = np.flatnonzero(np.isfinite(obj)), np.zeros(S, bool), 0
     r, J = r[live], J[live]
-    # so small that rounding decides: noise-free data end here
     floor = 1e-29*r.shape[1]*float(np.max(weights))
     while len(live) and it < max_iter:
         it += 1
-        w, d, a, p = pick(weights, rows[live]), pick(delta, rows[live]), np.abs(r), phi[live]
-        grad = (J@(w*np.clip(r, -d, d))[..., None])[..., 0]
-        safe = np.where(a > d, d/np.maximum(a, 1e-300), 1.)*w
-        H = (J*np.where(a > d, .02*safe, w)[:, None])@np.swapaxes(J, 1, 2)
-        diag = np.einsum("sqn,sn,sqn->sq", J, safe, J)
-        diag += 1e-12*diag.max(1, keepdims=True) + 1e-300
-        held = ((p <= lower) & (grad > 0)) | ((p >= upper) & (grad < 0))
-        if held.any():
-            grad, H = np.where(held, 0, grad), np.where(held[:, :, None] | held[:, None], 0, H)
-        np.einsum("sqq->sq", H)[...] += lam[live, None]*diag + held*diag
-        step = np.clip(-_solved(H, grad), -1.5, 1.5)
+        at, p = rows[live], phi[live]
+        step = _step(r, J, pick(weights, at), pick(delta, at), lam[live], p, lower, upper)
         new = np.clip(p + step, lower, upper)
         with np.errstate(all="ignore"):
-            r2, J2 = problem(new, rows[live])
-            obj2 = obj_of(r2, rows[live])
-        better = obj2 <= obj[live]                     # False for nan
+            r2, J2 = problem(new, at)
+            obj2 = objective(r2, at)
+
+        better = obj2 <= obj[live] # false for nan
         still = np.abs(obj[live] - obj2) <= tol*obj[live]
         done = (still & (~better | (lam[live] < 1))) | (lam[live] > 1e9) | (obj2 <= floor)
         k = np.flatnonzero(better)
@@ -132,12 +149,13 @@ def _solve(problem, phi, delta, weights, rows, lower, upper, max_iter, tol):
             live, r, J = live[~done], r[~done], J[~done]
     return phi, obj, it, converged
 
+# %% ../../nbs/fitter/01_solver.ipynb #0d05d320
 def solve(
     problem,        # callable (phi, rows) -> residuals (S,n), Jacobian (S,q,n); usually a `Problem`
     start,          # where to start, (S,q)
     delta=np.inf,   # Huber's delta: a number, or an array that broadcasts to (T,n)
     weights=1.,     # weight of each residual: a number, (n,) or (T,n)
-    rows=None,      # (S,) which of the T weightings, deltas and targets each start belongs to (default: its own number)
+    rows=None,      # (S,) which of the T weightings and targets each start has (default: its own)
     lower=-np.inf,  # bounds on phi, (q,)
     upper=np.inf,
     max_iter=500,
@@ -145,15 +163,20 @@ def solve(
     chunk=192,      # rows at a time: their Jacobians should fit in a core's cache
 )->Solution:
     "Minimise the sum of weights·huber(residuals) from every row of `start`, all at once"
-    start, delta, weights = np.atleast_2d(np.asarray(start, float)), np.asarray(delta, float), np.asarray(weights, float)
+    start = np.atleast_2d(np.asarray(start, float))
+    delta, weights = np.asarray(delta, float), np.asarray(weights, float)
     rows = np.arange(len(start)) if rows is None else np.asarray(rows)
-    part = lambda i: _solve(problem, start[i], delta, weights, rows[i], lower, upper, max_iter, tol)
+
+    def part(i):
+        return _solve(problem, start[i], delta, weights, rows[i], lower, upper, max_iter, tol)
+
     chunks = [slice(i, i + chunk) for i in range(0, len(start), chunk)]
-    if len(chunks) < 4: out = [part(i) for i in chunks]
-    else:   # NumPy lets go of the interpreter's lock inside its loops, so threads share the work
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool: out = list(pool.map(part, chunks))
-    phi, obj, it, conv = zip(*out)
-    return Solution(np.concatenate(phi), np.concatenate(obj), max(it), np.concatenate(conv))
+    if len(chunks) < 4: parts = [part(i) for i in chunks]
+    else: # NumPy lets go of the interpreter's lock inside its loops, so threads share the work
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            parts = list(pool.map(part, chunks))
+    phi, obj, it, converged = zip(*parts)
+    return Solution(np.concatenate(phi), np.concatenate(obj), max(it), np.concatenate(converged))
 
 # %% ../../nbs/fitter/01_solver.ipynb #1afa1971
 def condition(
@@ -171,8 +194,10 @@ def reached(
 )->float: # share of starts
     "Share of the starts that ended at the best objective"
     best = objective.min()
-    return float(np.mean(objective <= best*(1 + tol) + 1e-14))     # noise-free data end at rounding error, each at its own
+    # data without noise end at rounding error, each at its own
+    return float(np.mean(objective <= best*(1 + tol) + 1e-14))
 
+# %% ../../nbs/fitter/01_solver.ipynb #0f8a4274
 def best_of(
     problem, # a `Problem`
     starts,  # (S,q)
@@ -180,9 +205,14 @@ def best_of(
     polish=True, # the best to rounding error, or to 1e-7 of its objective
 ): # different optima (m,q), the best first; its objective; the share of starts that reached it
     "One fit from many starts"
-    rough = solve(problem, starts, delta, weights, np.zeros(len(starts), int), lower, upper, tol=1e-7)
+    def from_starts(phi, tol):
+        return solve(problem, phi, delta, weights, np.zeros(len(phi), int), lower, upper, tol=tol)
+
+    rough = from_starts(starts, 1e-7)
     _, different = np.unique(np.round(np.log(rough.objective + 1e-300), 2), return_index=True)
-    least = np.argmin(rough.objective)
-    if not polish: return np.r_[rough.phi[[least]], rough.phi[different[1:4]]], float(rough.objective[least]), reached(rough.objective, 1e-3)
-    best = solve(problem, rough.phi[[least]], delta, weights, np.zeros(1, int), lower, upper, tol=1e-14)
-    return np.r_[best.phi, rough.phi[different[1:4]]], float(best.objective[0]), reached(np.r_[rough.objective, best.objective], 1e-3)
+    others, least = rough.phi[different[1:4]], [np.argmin(rough.objective)]
+    phi, objective, ends = rough.phi[least], rough.objective[least], rough.objective
+    if polish:
+        best = from_starts(phi, 1e-14)
+        phi, objective, ends = best.phi, best.objective, np.r_[ends, best.objective]
+    return np.r_[phi, others], float(objective[0]), reached(ends, 1e-3)
