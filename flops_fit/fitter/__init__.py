@@ -5,14 +5,20 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "analysis": "ScalingAnalysis",
     "analyzer": "ScalingLawAnalyzer",
     "answers": "LawFit",
-    "coupled": "PRIORS near_optimal_weights scale lack_of_fit fit_coupled",
+    "coupled":
+        "PRIORS near_optimal_weights scale posterior_mode posterior_spread lack_of_fit "
+        "fit_coupled",
     "curves": "PowerLawFit fit_power_law IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
     "diagnostics":
         "design_warnings grid_edges influence held_out held_out_at_top choose_law "
         "parabola_bias disagreements diagnose next_step",
+    "freedom": "Freedom free_parameters start_columns",
+    "inputs": "checked_runs",
     "intervals": "robust_scale share_inside covariance_root quantile spread profile bootstrap",
-    "lawfit": "Answer",
-    "laws": "CHINCHILLA COUPLED KAPLAN REPEATS DATA_CONSTRAINED LAWS Law",
+    "lawfit": "as_array Answer ends",
+    "laws":
+        "CHINCHILLA COUPLED KAPLAN REPEATS DATA_CONSTRAINED LAWS Law checked_counts "
+        "columns_of stack_slopes coupled_loss coupled_starts saturate best_size_for",
     "parametric": "fit_parametric",
     "repeats": "COUPLED_REPEATS fit_repeats",
     "solver": "huber Problem Solution solve condition reached best_of",

@@ -15,7 +15,7 @@ from .laws import DATA_CONSTRAINED, REPEATS
 from ..errors import LARGEST, SMALLEST, FitError, check_number
 from .intervals import quantile
 from .lawfit import Answer, LawFit, as_array
-from .parametric import PowerLawFit
+from .curves import PowerLawFit
 from .repeats import COUPLED_REPEATS
 from .diagnostics import disagreements, next_step, parabola_bias
 from ..text import between, flop, human

@@ -9,7 +9,8 @@ __all__ = ['ScalingLawAnalyzer', 'ScalingAnalysis']
 import numpy as np
 from fastcore.basics import patch
 from ..errors import FitError, FitWarning, as_number
-from .parametric import fit_envelope, fit_isoflop, fit_parametric
+from .curves import fit_envelope, fit_isoflop
+from .parametric import fit_parametric
 from .repeats import fit_repeats
 from .diagnostics import choose_law, diagnose, held_out_at_top
 from ..text import flop, human

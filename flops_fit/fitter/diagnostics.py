@@ -15,7 +15,8 @@ from .solver import huber, solve
 from .intervals import spread
 from .lawfit import LawFit
 from .coupled import lack_of_fit
-from .parametric import fit_isoflop, fit_parametric
+from .curves import fit_isoflop
+from .parametric import fit_parametric
 from .repeats import fit_repeats
 from ..text import between, flop, human
 
