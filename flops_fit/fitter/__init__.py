@@ -2,16 +2,13 @@
 from ..lazy import lazily
 
 __getattr__, __dir__, __all__ = lazily(__name__, {
-    "analysis": "ScalingAnalysis",
     "analyzer": "ScalingLawAnalyzer",
     "answers": "LawFit",
     "coupled":
         "PRIORS near_optimal_weights scale posterior_mode posterior_spread lack_of_fit "
         "fit_coupled",
     "curves": "PowerLawFit fit_power_law IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
-    "diagnostics":
-        "design_warnings grid_edges influence held_out held_out_at_top choose_law "
-        "parabola_bias disagreements diagnose next_step",
+    "diagnostics": "design_warnings grid_edges parabola_bias disagreements diagnose next_step",
     "freedom": "Freedom free_parameters start_columns",
     "inputs": "checked_runs",
     "intervals": "robust_scale share_inside covariance_root quantile spread profile bootstrap",
@@ -21,6 +18,8 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
         "columns_of stack_slopes coupled_loss coupled_starts saturate best_size_for",
     "parametric": "fit_parametric",
     "repeats": "COUPLED_REPEATS fit_repeats",
+    "report": "ScalingAnalysis",
+    "select": "check_fit check_budget influence held_out held_out_at_top choose_law",
     "solver": "huber Problem Solution solve condition reached best_of",
     "table": "ALIASES read_runs isoflop_budgets",
     "..errors": "FitError FitWarning",
