@@ -27,7 +27,8 @@ import numpy as np, pandas as pd
 
 root = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(root))
-from flops_fit.fitter.parametric import FitError, fit_parametric
+from flops_fit.errors import FitError
+from flops_fit.fitter.parametric import fit_parametric
 from flops_fit.fitter.table import read_runs
 
 data = root.parent / "shared" / "data" / "runs"

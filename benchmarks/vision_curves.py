@@ -13,7 +13,7 @@ import argparse, time, warnings
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from flops_fit.fitter.parametric import fit_power_law
+from flops_fit.fitter.curves import fit_power_law
 
 HERE = Path(__file__).resolve().parent
 

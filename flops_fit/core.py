@@ -19,7 +19,8 @@ from .planner.dataset import validate_dataset, wrap_dataset
 from .errors import ContractError, FitError, FitWarning, check_bool, check_kind, check_path
 from .planner.plan import Experiment, SweepPlan
 from .trainer.run import Run
-from .fitter.parametric import PowerLawFit, fit_parametric, fit_power_law
+from .fitter.curves import PowerLawFit, fit_power_law
+from .fitter.parametric import fit_parametric
 from .planner.sweep_design import plan_sweep
 from .plotter.plots import ScalingVisualizer
 from .planner.recipe import Recipe

@@ -266,7 +266,6 @@ def _fitter():
         answers,
         coupled as c,
         curves as u,
-        diagnostics as d,
         intervals,
         lawfit,
         laws,
@@ -526,7 +525,13 @@ OPEN = (r"\.approaches\.",)  # what an approach does not determine is NaN there
 
 def _tables():
     from flops_fit import result as s, text
-    from flops_fit.fitter import analysis as a, analyzer, diagnostics as d, table as r
+    from flops_fit.fitter import (
+        analysis as a,
+        analyzer,
+        diagnostics as d,
+        select as sel,
+        table as r,
+    )
     from flops_fit.plotter import plots as plotter
 
     good(
@@ -621,22 +626,24 @@ def _tables():
         d.grid_edges,
         lambda: dict(N=columns()["N"], loss=columns()["loss"], budgets=runs().flops.to_numpy()),
     )
-    good("diagnostics.influence", d.influence, lambda: dict(fit=coupled(), C=1e21), weight=0.5)
+    good("select.influence", sel.influence, lambda: dict(fit=coupled(), C=1e21), weight=0.5)
     good(
-        "diagnostics.held_out",
-        d.held_out,
+        "select.held_out",
+        sel.held_out,
         lambda: dict(fit=plain(), h=2.5, near=4.0, unique_tokens=None),
         weight=0.3,
     )
     good(
-        "diagnostics.held_out_at_top",
-        d.held_out_at_top,
+        "select.held_out_at_top",
+        sel.held_out_at_top,
         lambda: dict(fit=coupled(), unique_tokens=None),
         weight=0.1,
     )
+    good("select.check_fit", sel.check_fit, lambda: dict(fit=coupled(), name="fit"), weight=0.1)
+    good("select.check_budget", sel.check_budget, lambda: dict(C=1e21, optional=False), weight=0.1)
     good(
-        "diagnostics.choose_law",
-        d.choose_law,
+        "select.choose_law",
+        sel.choose_law,
         lambda: dict(coupled=coupled(), repeats=repeats(), held=pd.DataFrame()),
         weight=0.3,
     )
@@ -1547,6 +1554,7 @@ LEFT_OUT = {
     ): "records that functions of the package fill; nothing is asked of them as they are made",
     rf"examples\.(gpt|vit)\.({_MODULES})(\.forward)?|examples\.(gpt\.GPT|vit\.VisionTransformer)\.forward|examples\.gpt\.(rotate_half|apply_rotary_pos_emb|gpt_loss_fn)|examples\.vit\.(patchify|accuracy|vit_loss_fn)": "parts of a network, in its innermost loop: torch's own errors name the shapes, and a check costs time in every step",
     r"forms\..*|optimum\..*|coupled\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|rescaled|loss|centred|best_on_budget)": "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric and LawFit's methods",
+    r"coupled\..*|freedom\..*|inputs\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|loss|centred|best_on_budget)": "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric and LawFit's methods",
     r"(dataset\.DataSource|examples\.corpus\.PythonCorpus|examples\.tinystories\.TinyStoriesDataset)\.batch": "batches, in every step of training: positions come from the feed",
     r"errors\.refuse": "it raises whatever it is given",
     r"explore_(fit|plan)\..*Explorer\.(compute|update|tabulate|told|draw)|explorer\.Explorer\.(compute|update|tabulate|told|draw)": "steps of Explorer.table and Explorer.figure, which are called",

@@ -3,16 +3,15 @@
 import numpy as np, pytest
 from flops_fit.fitter.laws import CHINCHILLA, COUPLED
 from flops_fit.fitter.parametric import fit_parametric
+from flops_fit.fitter.coupled import lack_of_fit
 from flops_fit.fitter.diagnostics import (
     design_warnings,
     diagnose,
     grid_edges,
-    held_out,
-    influence,
-    lack_of_fit,
     next_step,
     parabola_bias,
 )
+from flops_fit.fitter.select import held_out, influence
 from flops_fit.text import flop, human
 from flops_fit.fitter.analyzer import ScalingLawAnalyzer
 

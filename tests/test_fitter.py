@@ -3,7 +3,9 @@
 import json
 import numpy as np, pandas as pd, pytest
 from hypothesis import assume, example, given, settings, strategies as st
-from flops_fit.fitter.parametric import FitError, LawFit, fit_parametric
+from flops_fit.errors import FitError
+from flops_fit.fitter.answers import LawFit
+from flops_fit.fitter.parametric import fit_parametric
 from flops_fit.fitter.laws import CHINCHILLA, COUPLED, DATA_CONSTRAINED, KAPLAN, Law
 
 truth = dict(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)

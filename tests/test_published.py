@@ -2,7 +2,8 @@
 
 import json
 import numpy as np, pandas as pd, pytest
-from flops_fit.fitter.parametric import fit_isoflop, fit_parametric
+from flops_fit.fitter.curves import fit_isoflop
+from flops_fit.fitter.parametric import fit_parametric
 from flops_fit.fitter.laws import CHINCHILLA
 from flops_fit.fitter.solver import huber
 

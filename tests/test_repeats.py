@@ -4,7 +4,7 @@ import json
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from flops_fit.fitter.analyzer import ScalingLawAnalyzer
-from flops_fit.fitter.diagnostics import held_out
+from flops_fit.fitter.select import held_out
 from flops_fit.fitter.parametric import fit_parametric
 from flops_fit.fitter.laws import COUPLED, FitError
 from flops_fit.fitter.lawfit import LawFit

@@ -5,7 +5,8 @@ import numpy as np, pandas as pd, pytest, torch
 from flops_fit.core import find_optimal
 from flops_fit.planner.dataset import ContractError
 from flops_fit.fitter.laws import FitError
-from flops_fit.fitter.parametric import fit_isoflop, fit_parametric
+from flops_fit.fitter.curves import fit_isoflop
+from flops_fit.fitter.parametric import fit_parametric
 from flops_fit.result import Result
 import torch.nn.functional as F
 from models import BUDGETS, Net, RECIPE, SIZES, xor_data, xor_task

@@ -22,7 +22,8 @@ ERRORS = {
     "planner": "ContractError FitWarning",
     "trainer": "ContractError",
 }
-COMPLETE = {"LawFit": "answers"}  # the module that puts the last methods on a class
+# the module that puts the last methods on a class
+COMPLETE = {"LawFit": "answers", "ScalingAnalysis": "report"}
 
 
 def public(path):

@@ -2,20 +2,19 @@
 from ..lazy import lazily
 
 __getattr__, __dir__, __all__ = lazily(__name__, {
-    "analysis": "ScalingAnalysis",
     "analyzer": "ScalingLawAnalyzer",
     "answers": "LawFit",
     "coupled":
-        "PRIORS near_optimal_weights scale posterior_mode lack_of_fit posterior_spread "
+        "PRIORS near_optimal_weights scale posterior_mode posterior_spread lack_of_fit "
         "fit_coupled",
     "curves": "IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
-    "diagnostics":
-        "design_warnings grid_edges influence held_out held_out_at_top choose_law "
-        "parabola_bias disagreements diagnose next_step",
+    "diagnostics": "design_warnings grid_edges parabola_bias disagreements diagnose next_step",
     "forms":
         "REPEATS columns_of stack_slopes chinchilla_loss chinchilla_starts coupled_loss "
         "coupled_starts saturate best_size_for repeated_loss repeated_starts "
         "differenced_loss scattered_starts",
+    "freedom": "Freedom free_parameters start_columns",
+    "inputs": "checked_runs",
     "intervals":
         "robust_scale share_inside covariance_root quantile linearised spread profile "
         "bootstrap",
@@ -27,6 +26,8 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "parametric": "fit_parametric",
     "power_law": "PowerLawFit fit_power_law",
     "repeats": "fit_repeats",
+    "report": "ScalingAnalysis",
+    "select": "check_fit check_budget influence held_out held_out_at_top choose_law",
     "solver": "huber Problem Solution solve condition reached best_of",
     "table": "ALIASES read_runs isoflop_budgets",
     "..errors": "FitError FitWarning",

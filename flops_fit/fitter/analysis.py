@@ -5,207 +5,141 @@
 # %% auto #0
 __all__ = ['ScalingAnalysis']
 
-# %% ../../nbs/fitter/12_analysis.ipynb #84d74c56
+# %% ../../nbs/fitter/12_analysis.ipynb #a8cc104d
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from html import escape
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from .laws import DATA_CONSTRAINED, REPEATS
 from ..errors import LARGEST, SMALLEST, FitError, check_number
+from .curves import PowerLawFit
+from .diagnostics import disagreements, next_step, parabola_bias
 from .intervals import quantile
 from .lawfit import Answer, LawFit, as_array
-from .parametric import PowerLawFit
+from .laws import DATA_CONSTRAINED, REPEATS
 from .repeats import COUPLED_REPEATS
-from .diagnostics import disagreements, next_step, parabola_bias
-from ..text import between, flop, human
+from ..text import human
 
-# %% ../../nbs/fitter/12_analysis.ipynb #5f4eb500
+# %% ../../nbs/fitter/12_analysis.ipynb #f0a039a6
 @dataclass(repr=False)
 class ScalingAnalysis:
     "What the runs say about the compute-optimal model, by every approach they allow"
-    runs:pd.DataFrame            # the completed runs: num_params, num_tokens, loss, flops, ...
-    law:LawFit=None              # the law that predictions come from: `coupled`, or `repeats` where the runs ask for it. None below 6 runs
-    coupled:LawFit=None          # the coupled law with weak priors
-    plain:LawFit=None            # Chinchilla's law
-    repeats:LawFit=None          # the coupled law with repeats discounted, where runs repeat their data
-    isoflop:object=None          # approach 2 with parabolas: an `IsoFlopFit`
-    cubic:object=None            # approach 2 with cubics: an `IsoFlopFit`
-    envelope:object=None         # approach 1: an `EnvelopeFit`
-    optimal_points:pd.DataFrame=None # compute_budget, num_params, num_tokens, loss, source: minima of the isoFLOP curves, else the best run of each budget
-    flops_factor:float=6.        # k in C = k·N·D
-    as_new:float=1.              # looks at each token that count as new to a law that knows no repeats: as many as the runs had
-    held_out:pd.DataFrame=field(default_factory=pd.DataFrame) # error in predicting the largest runs from the others, a row a law
-    unfinished:int=0             # runs that did not complete, and were left out
-    skipped:dict=field(default_factory=dict) # approach -> why it could not be made
-    warnings:list=field(default_factory=list)# `FitWarning`s
+    runs:pd.DataFrame         # the completed runs: num_params, num_tokens, loss, flops, ...
+    law:LawFit=None           # what predicts: `coupled`, or `repeats` where the runs ask for it
+    coupled:LawFit=None       # the coupled law with weak priors; None below 6 runs
+    plain:LawFit=None         # Chinchilla's law
+    repeats:LawFit=None       # the coupled law with repeats discounted, where runs repeat data
+    isoflop:object=None       # approach 2 with parabolas: an `IsoFlopFit`
+    cubic:object=None         # approach 2 with cubics: an `IsoFlopFit`
+    envelope:object=None      # approach 1: an `EnvelopeFit`
+    optimal_points:pd.DataFrame=None # minima of the isoFLOP curves, else each budget's best run
+    flops_factor:float=6.     # k in C = k·N·D
+    as_new:float=1.           # looks at each token that a law without repeats took for new
+    held_out:pd.DataFrame=field(default_factory=pd.DataFrame) # as of `held_out`, a row a law
+    unfinished:int=0          # runs that did not complete, and were left out
+    skipped:dict=field(default_factory=dict)  # approach -> why it could not be made
+    warnings:list=field(default_factory=list) # `FitWarning`s
 
     @property
-    def simulated(self): return bool(self.runs.simulated.any())   # were any of the losses made up by mode="mock"?
+    def simulated(self):
+        "Were any of the losses made up by mode='mock'?"
+        return bool(self.runs.simulated.any())
+
     @property
     def max_compute(self): return float(self.runs.flops.max())
-    @property
-    def optimal_ratio(self):
-        "Tokens per parameter at the optimum of the largest budget; NaN where these runs do not say"
-        best = _asked(lambda: self.predict(self.max_compute), None)
-        return np.nan if best is None else float(best["tokens_per_param"])
-    @property
-    def unique_tokens(self):
-        "Unique tokens of the data, where all runs had the same number; else None"
-        U = self.runs.get("unique_tokens")
-        return float(U.iloc[0]) if U is not None and U.notna().all() and U.nunique() == 1 else None
+
     @cached_property
     def n_opt_fit(self):
-        "N* = k·C^a of fresh data, as the law has it; r_squared is about `optimal_points`. None without a law"
+        "N* = k·C^a of fresh data, as the law has it; r_squared is about `optimal_points`"
         return _implied(self, 0)
+
     @cached_property
     def d_opt_fit(self):
         "D* = k·C^b, likewise"
         return _implied(self, 1)
+
     @cached_property
     def l_opt_fit(self):
         "L* = k·C^-gamma + E, likewise"
         return _implied(self, 2)
-    @property
-    def next_step(self): return next_step(self)
-    def _need_law(self):
-        if self.law is None: raise FitError(f"runs: expected at least 6 completed runs to predict from, got {len(self.runs)}. {next_step(self)}")
-        return self.law
 
-# %% ../../nbs/fitter/12_analysis.ipynb #2240a9b4
-def _implied(analysis, col):
-    "A `PowerLawFit` of N*, D* or L* with the law's own uncertainty"
-    if (fit := analysis.law) is None: return None
-    points = analysis.optimal_points if analysis.isoflop else None
-    at = np.log(fit.max_compute)
-    def working(theta):                 # ln k at C = exp(at), exponent, ln floor
-        floor = np.full(len(theta), -np.inf)
-        if col == 2: floor = np.log(np.maximum(fit.law.natural(theta, fit.x0, fit.y0)["E"], 1e-300))
-        y = fit._best(np.exp([at - .5, at, at + .5]))[1](theta)[..., col]
-        if col == 2: y = np.log(np.maximum(np.exp(y) - np.exp(floor)[:, None], 1e-300))
-        return np.stack([y[:, 1], y[:, 2] - y[:, 0], floor], 1)
-    center, eps = working(fit.theta[None])[0], 1e-4
-    moved = working(np.concatenate([fit.theta + eps*fit.root.T, fit.theta - eps*fit.root.T]))
-    with np.errstate(invalid="ignore"): root = np.nan_to_num((moved[:len(moved)//2] - moved[len(moved)//2:])/(2*eps)).T
-    name = ("N_opt", "D_opt", "L_opt")[col]
-    out = PowerLawFit(name, float(np.exp(center[0] - center[1]*at)), float(center[1]), np.nan, None, None, float(np.exp(center[2])), theta=center, root=root, df=fit.df, x0=at)
-    half = quantile(.95, fit.df)*np.linalg.norm(np.c_[root[0] - at*root[1], root[1], root[2]], axis=0)
-    ln_k = center[0] - center[1]*at
-    with np.errstate(over="ignore"):
-        out.k_ci, out.a_ci = tuple(np.exp(ln_k + half[0]*np.r_[-1, 1]).tolist()), tuple((center[1] + half[1]*np.r_[-1, 1]).tolist())
-        out.l_inf_ci = tuple(np.exp(center[2] + half[2]*np.r_[-1, 1]).tolist())
-    if points is not None and len(points) > 2:
-        y = np.log(points[["num_params", "num_tokens", "loss"][col]].to_numpy(float))
-        miss = y - np.log(out.predict(points.compute_budget.to_numpy(float)))
-        out.r_squared = float(1 - (miss**2).sum()/((y - y.mean())**2).sum())
-    return out
-
-# %% ../../nbs/fitter/12_analysis.ipynb #aeb04d33
-def _asked(question, none):
-    "The answer, or `none` where the runs determine none"
-    try: return question()
-    except FitError: return none
-
+# %% ../../nbs/fitter/12_analysis.ipynb #318f5007
 @patch
-def _budget(self:ScalingAnalysis, C):
-    "C, by default ten times the largest run"
-    C = check_number(C, "C", least=SMALLEST, most=LARGEST, optional=True,
-                     expected="a positive number of FLOPs, or None", error=FitError)
-    return float(10*self.max_compute if C is None else C)
-
-@patch
-def approaches(self:ScalingAnalysis,
-    C=None, # FLOPs at which to compare (default: ten times the largest run)
-)->pd.DataFrame: # index approach; a, b, num_params, num_tokens, loss, each with _lower and _upper
-    "Every approach's exponents and its answer at C; the last row is the one predictions come from. What an approach does not determine is NaN"
-    C = self._budget(C)
-    rows = {}
-    for name, fit in (("envelope", self.envelope), ("parabola", self.isoflop), ("cubic", self.cubic)):
-        if fit is None: continue
-        row = rows[name] = dict(zip(("a", "a_lower", "a_upper"), (fit.n_opt.exponent_a, *fit.n_opt.a_ci))) | dict(zip(("b", "b_lower", "b_upper"), (fit.d_opt.exponent_a, *fit.d_opt.a_ci)))
-        for col, power in (("num_params", fit.n_opt), ("num_tokens", fit.d_opt), ("loss", fit.l_opt)):
-            row |= dict(zip((col, f"{col}_lower", f"{col}_upper"),
-                            _asked(lambda: power.predict([C], interval=True)[["y", "lower", "upper"]].iloc[0], [np.nan]*3)))
-    laws = {"Chinchilla": self.plain, "repeats": self.repeats, "coupled": self.coupled}
-    for name, fit in sorted(laws.items(), key=lambda kv: kv[1] is self.law):
-        if fit is None: continue
-        exponents, best = fit.table(), _asked(lambda: fit.optimum(C), None)
-        if best is None: best = dict.fromkeys(fit._optimum(C), np.nan)
-        rows[name] = {f"{p}{s}": exponents.loc[p, c] for p in "ab" for s, c in (("", "estimate"), ("_lower", "lower"), ("_upper", "upper"))} | {
-            f"{ours}{s}": best[f"{theirs}{s}"] for ours, theirs in (("num_params", "optimal_params"), ("num_tokens", "optimal_tokens"), ("loss", "expected_loss")) for s in ("", "_lower", "_upper")}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("approach")
-
-@patch
-def disagreements(self:ScalingAnalysis,
-    C=None, # FLOPs at which to compare (default: ten times the largest run)
-)->list: # of `FitWarning`
-    "Approaches whose answer at C differs from the law's by more than their intervals allow"
-    C = self._budget(C)
-    if self.law is None: return []
-    r = self.runs[self.runs.compute_budget.notna()] if "compute_budget" in self.runs else self.runs[:0]
-    bias = {name: lambda degree=degree: parabola_bias(self.law, r.num_params, r.compute_budget, C, degree) for name, degree in (("parabola", 2), ("cubic", 3))}
-    # Chinchilla's own form is compared by `warnings_at`; coupled and repeats part where data repeat, and `choose_law` has said which to believe
-    table = self.approaches(C)
-    return disagreements(table.drop(index=[n for n in ("Chinchilla", "repeats", "coupled") if n in table.index[:-1]]), C, bias)
+def _need_law(self:ScalingAnalysis):
+    "The law, or a `FitError` that says what to do for one"
+    if self.law is not None: return self.law
+    raise FitError(f"runs: expected at least 6 completed runs to predict from, "
+                   f"got {len(self.runs)}. {next_step(self)}")
 
 @patch(as_prop=True)
-def disagreement(self:ScalingAnalysis)->str:
-    "Where the approaches disagree, in sentences; says so too when they do not"
-    if self.law is None: return "No law was fitted, so there is nothing to compare."
-    found = [w.message for w in self.warnings if w.code in ("approaches_disagree", "forms_disagree_loss", "forms_disagree_params")]
-    return " ".join(found) or f"At {flop(10*self.max_compute)} FLOPs the approaches agree within their intervals."
+def unique_tokens(self:ScalingAnalysis):
+    "Unique tokens of the data, where all runs had the same number; else None"
+    U = self.runs.get("unique_tokens")
+    return float(U.iloc[0]) if U is not None and U.notna().all() and U.nunique() == 1 else None
 
-# %% ../../nbs/fitter/12_analysis.ipynb #2a6a7c54
 @patch
 def _unique(self:ScalingAnalysis, unique_tokens):
+    "The argument as a number, or None for endless fresh data"
     if isinstance(unique_tokens, str) and unique_tokens == "data": return self.unique_tokens
-    return None if unique_tokens is None else float(as_array(unique_tokens, "unique_tokens",
-                                                           "one positive number, 'data' or None", ndim=0))
+    if unique_tokens is None: return None
+    expected = "one positive number, 'data' or None"
+    return float(as_array(unique_tokens, "unique_tokens", expected, ndim=0))
 
+# %% ../../nbs/fitter/12_analysis.ipynb #e7162f08
 @patch
-def _told(self:ScalingAnalysis, law, U):
-    "The law and the number of tokens that stand for `law` and U unique tokens: one that knows no repeats takes the first `as_new` looks as new, and those after it as was found for text, give or take a factor of e"
+def _stand_in(self:ScalingAnalysis, law, U):
+    """The law and the number of tokens that answer for `law` where there are U unique tokens.
+    What was found for text is uncertain by a factor of e"""
     if U is None or law.law.needs_unique: return law, U
     theta = np.r_[law.theta, np.log([REPEATS["R_D"]/self.as_new, REPEATS["R_N"]])]
     p, r = law.root.shape
     root = np.block([[law.root, np.zeros((p, 2))], [np.zeros((2, r)), np.eye(2)]])
-    return replace(law, law=COUPLED_REPEATS if "g" in law.params else DATA_CONSTRAINED, theta=theta, root=root), self.as_new*U
+    form = COUPLED_REPEATS if "g" in law.params else DATA_CONSTRAINED
+    return replace(law, law=form, theta=theta, root=root), self.as_new*U
 
 @patch(as_prop=True)
 def _repeating(self:ScalingAnalysis):
+    "What repeats are worth, in words"
     if self.law.law.needs_unique: return "repeats are worth what these runs say"
-    new = f"the first {human(self.as_new, 2)} looks are as good as new, as in these runs, and " if self.as_new > 1 else ""
-    return f"{new}{'those after them' if new else 'repeats'} are worth what was found for text (arXiv 2305.16264)"
+    as_text = "are worth what was found for text (arXiv 2305.16264)"
+    if not self.as_new > 1: return f"repeats {as_text}"
+    return (f"the first {human(self.as_new, 2)} looks are as good as new, as in these runs, and "
+            f"those after them {as_text}")
 
+# %% ../../nbs/fitter/12_analysis.ipynb #47e97146
 @patch
 def _loss(self:ScalingAnalysis, N, D, unique_tokens="data", interval=None):
     "The loss `law` expects of N parameters and D tokens, as `LawFit.predict` gives it"
-    law, told = self._told(self._need_law(), self._unique(unique_tokens))
-    out = law.predict(N, D, told, interval)
-    if law is self.law: return out
-    seen, fitted = np.asarray(D) <= told, self.law.predict(N, D, interval=interval)   # there it answers as it was fitted
-    if interval is None: return np.where(seen, fitted, out)[()]
-    out.loc[seen] = fitted.loc[seen]
-    return out
+    law, U = self._stand_in(self._need_law(), self._unique(unique_tokens))
+    loss = law.predict(N, D, U, interval)
+    if law is self.law: return loss
+    seen, fitted = np.asarray(D) <= U, self.law.predict(N, D, interval=interval) # as it was fitted
+    if interval is None: return np.where(seen, fitted, loss)[()]
+    loss.loc[seen] = fitted.loc[seen]
+    return loss
 
 @patch
 def _optimum(self:ScalingAnalysis, law, C, unique_tokens="data"):
     "`law.optimum(C)`, with data repeated where they do not suffice"
     best, U = law._optimum(C), self._unique(unique_tokens)
     if U is None: return best
-    law, told = self._told(law, U)
-    if np.any(over := best["optimal_tokens"] > told):
-        few = law._optimum(C, unique_tokens=told)
-        best = Answer({k: few[k] if np.ndim(C) == 0 else np.where(over, few[k], v) for k, v in best.items()})
+    law, new = self._stand_in(law, U)
+    short = best["optimal_tokens"] > new
+    if np.any(short):
+        few = law._optimum(C, unique_tokens=new)
+        if np.ndim(C): few = {k: np.where(short, few[k], v) for k, v in best.items()}
+        best = Answer({k: few[k] for k in best})
     for end in ("", "_lower", "_upper"): best[f"epochs{end}"] = best[f"optimal_tokens{end}"]/U
     return Answer(best, unique_tokens=np.full(np.shape(C), U) if np.ndim(C) else U)
 
+# %% ../../nbs/fitter/12_analysis.ipynb #99e3d7e9
 @patch
 def predict(self:ScalingAnalysis,
     C, # budget in FLOPs, a number or an array
-    unique_tokens="data", # tokens there are, more than that is repeated; "data": as many as the runs had, where that is one number; None: no end of fresh ones
-)->dict: # target_compute, then optimal_params, optimal_tokens, expected_loss, tokens_per_param, each with _lower and _upper; with limited data also epochs and unique_tokens
-    """The compute-optimal model for C FLOPs, with 95% intervals. An end that the runs leave open is 0 or infinite.
+    unique_tokens="data", # tokens there are; "data": as many as the runs had; None: no end of them
+)->dict: # target_compute, then optimal_params, optimal_tokens, expected_loss, tokens_per_param
+    """The compute-optimal model for C FLOPs, with 95% intervals (_lower and _upper). An end that
+    the runs leave open is 0 or infinite. Where tokens are limited, by the argument or because all
+    runs had equally many, more are repeats, and the answer has epochs and unique_tokens as well.
     Raises `FitError` without a law, and for a budget at which these runs do not determine it"""
     law = self._need_law()
     return law._determined(self._optimum(law, C, unique_tokens))
@@ -217,86 +151,122 @@ def predict_optimal_size(self:ScalingAnalysis,
     "The compute-optimal number of parameters for C FLOPs"
     return self.predict(C)["optimal_params"]
 
-# %% ../../nbs/fitter/12_analysis.ipynb #9a9543f6
-def _beyond(times): return "inside" if times <= 1.0001 else f"{times:.1f}×" if times < 10 else f"{human(times, 2)}×"
+@patch(as_prop=True)
+def optimal_ratio(self:ScalingAnalysis):
+    "Tokens per parameter at the optimum of the largest budget; NaN where these runs do not say"
+    best = _asked(lambda: self.predict(self.max_compute), None)
+    return np.nan if best is None else float(best["tokens_per_param"])
+
+def _asked(question, none):
+    "The answer, or `none` where the runs determine none"
+    try: return question()
+    except FitError: return none
+
+# %% ../../nbs/fitter/12_analysis.ipynb #5c9124c3
+def _line(fit, col):
+    "theta (S,p) -> ln at the largest run, exponent and ln floor (S,3) of N*, D* or L*"
+    at = np.log(fit.max_compute)
+    _, best = fit._best(np.exp([at - .5, at, at + .5]))
+    def line(theta):
+        y, floor = best(theta)[..., col], np.full(len(theta), -np.inf)
+        if col == 2: # only the loss has one
+            E = fit.law.natural(theta, fit.x0, fit.y0)["E"]
+            floor = np.log(np.maximum(E, 1e-300))
+            y = np.log(np.maximum(np.exp(y) - np.exp(floor)[:, None], 1e-300))
+        return np.stack([y[:, 1], y[:, 2] - y[:, 0], floor], 1)
+    return line
+
+def _implied(analysis, col):
+    "A `PowerLawFit` of N*, D* or L* with the law's own uncertainty; None without a law"
+    if (fit := analysis.law) is None: return None
+    at, line, eps = np.log(fit.max_compute), _line(fit, col), 1e-4
+    center = line(fit.theta[None])[0]
+    steps = eps*fit.root.T
+    up, down = np.split(line(np.concatenate([fit.theta + steps, fit.theta - steps])), 2)
+    with np.errstate(invalid="ignore"): root = np.nan_to_num((up - down)/(2*eps)).T
+    ln_k, a, floor = center[0] - center[1]*at, center[1], center[2]
+    half = np.linalg.norm(np.c_[root[0] - at*root[1], root[1], root[2]], axis=0)
+    half = quantile(.95, fit.df)*half
+    def interval(v, half): return tuple((v + half*np.r_[-1, 1]).tolist())
+    with np.errstate(over="ignore"):
+        k_ci, l_inf_ci = (tuple(np.exp(interval(v, h)).tolist())
+                          for v, h in ((ln_k, half[0]), (floor, half[2])))
+    power = PowerLawFit(("N_opt", "D_opt", "L_opt")[col], float(np.exp(ln_k)), float(a), np.nan,
+                        k_ci=k_ci, a_ci=interval(a, half[1]),
+                        l_inf=float(np.exp(floor)), l_inf_ci=l_inf_ci,
+                        theta=center, root=root, df=fit.df, x0=at)
+    power.r_squared = _r_squared(power, analysis, ["num_params", "num_tokens", "loss"][col])
+    return power
+
+def _r_squared(power, analysis, what):
+    "Share of the variance of the isoFLOP minima that the power law explains"
+    points = analysis.optimal_points if analysis.isoflop else None
+    if points is None or len(points) < 3: return np.nan
+    y = np.log(points[what].to_numpy(float))
+    miss = y - np.log(power.predict(points.compute_budget.to_numpy(float)))
+    return float(1 - (miss**2).sum()/((y - y.mean())**2).sum())
+
+# %% ../../nbs/fitter/12_analysis.ipynb #dbf5c917
+_ends = ("", "_lower", "_upper")
+
+def _number(name, values):
+    "A number and its interval as columns of a row"
+    return {f"{name}{end}": v for end, v in zip(_ends, values)}
+
+def _row_of_curves(fit, C):
+    "What power laws through minima say"
+    row = _number("a", (fit.n_opt.exponent_a, *fit.n_opt.a_ci))
+    row |= _number("b", (fit.d_opt.exponent_a, *fit.d_opt.a_ci))
+    for name, power in (("num_params", fit.n_opt), ("num_tokens", fit.d_opt), ("loss", fit.l_opt)):
+        def at_C(): return power.predict([C], interval=True)[["y", "lower", "upper"]].iloc[0]
+        row |= _number(name, _asked(at_C, [np.nan]*3))
+    return row
+
+_theirs = dict(num_params="optimal_params", num_tokens="optimal_tokens", loss="expected_loss")
+
+def _row_of_law(fit, C):
+    "What a law says"
+    exponents, row = fit.table(), {}
+    for p in "ab": row |= _number(p, exponents.loc[p, ["estimate", "lower", "upper"]])
+    best = _asked(lambda: fit.optimum(C), None)
+    if best is None: best = dict.fromkeys(fit._optimum(C), np.nan)
+    for ours, theirs in _theirs.items(): row |= _number(ours, (best[theirs + end] for end in _ends))
+    return row
+
+# %% ../../nbs/fitter/12_analysis.ipynb #873086c8
+@patch
+def _budget(self:ScalingAnalysis, C):
+    "C, by default ten times the largest run"
+    C = check_number(C, "C", least=SMALLEST, most=LARGEST, optional=True,
+                     expected="a positive number of FLOPs, or None", error=FitError)
+    return float(10*self.max_compute if C is None else C)
 
 @patch
-def chinchilla_table(self:ScalingAnalysis,
-    compute_budgets=None, # FLOPs, a number or a list (default: np.logspace(18, 22, 9))
-    unique_tokens="data", # as in `predict`
-)->str:
-    "Markdown: a row a budget with N*, D*, tokens per parameter and loss, each with its 95% interval, how far beyond the largest run it is, and epochs where data must be repeated"
-    law = self._need_law()
-    budgets = np.logspace(18, 22, 9) if compute_budgets is None else np.atleast_1d(as_array(compute_budgets, "compute_budgets", "positive numbers of FLOPs"))
-    loss = lambda v: f"{v:.3f}" if .1 <= v < 100 else human(v)
-    rows = [self._optimum(law, float(C), unique_tokens) for C in budgets]
-    U = self._unique(unique_tokens)
-    repeated = U is not None and max(best["epochs"] for best in rows) > 1
-    heads = ["Compute (FLOPs)", "Parameters N*", "Tokens D*", "Tokens per parameter", "Loss", *["Epochs"]*repeated, "Beyond the sweep"]
-    lines = [f"| {' | '.join(heads)} |", "|" + "---:|"*len(heads)]
-    for C, best in zip(budgets, rows):
-        cells = [flop(C), *(between(best, n) for n in ("optimal_params", "optimal_tokens", "tokens_per_param")), between(best, "expected_loss", loss), *([human(best["epochs"], 2)] if repeated else []), _beyond(C/self.max_compute)]
-        lines.append(f"| {' | '.join(cells)} |")
-    notes = [f"95% intervals in brackets; from {len(self.runs)} runs up to {flop(self.max_compute)} FLOPs, {law.law.name} law."]
-    if repeated: notes.append(f"There are {human(U)} unique tokens, and the optimum repeats them: {self._repeating}. unique_tokens=None asks for endless fresh ones.")
-    if self.simulated: notes.insert(0, "**Simulated losses: these numbers describe no real model.**")
-    if (times := budgets.max()/self.max_compute) > 30: notes.append(f"The last rows lie up to {human(times, 2)} times beyond the largest run: intervals allow for form errors seen on published sweeps, but only a run in between confirms them.")
-    hard = [w for w in self.warnings if w.code in ("one_ratio", "one_budget", "one_size", "grid_edge", "approaches_disagree", "forms_disagree_loss", "forms_disagree_params", "prior_on_E", "few_runs", "noisy")]
-    return "\n".join(lines) + "\n\n" + " ".join(notes) + "".join(f"\n- {w.message} {w.remedy}" for w in hard)
-
-# %% ../../nbs/fitter/12_analysis.ipynb #1f365b6f
-@patch
-def _facts(self:ScalingAnalysis):
-    r = self.runs
-    def span(c):
-        show = flop if c == "flops" else human
-        return show(r[c].min()) if r[c].max() < 1.001*r[c].min() else f"{show(r[c].min())} to {show(r[c].max())}"
-    facts = [f"{'SIMULATED: ' if self.simulated else ''}{len(r)} runs, {span('num_params')} parameters, {span('num_tokens')} tokens, {span('flops')} FLOPs"]
-    if self.law is not None:
-        best = _asked(lambda: self.predict(self.max_compute), None)
-        if best is None: facts.append("they do not determine the optimum at the largest budget")
-        else:
-            ratio = human(best.tokens_per_param)
-            facts.append(f"at the largest budget N* = {between(best, 'optimal_params')}, "
-                         f"D* = {between(best, 'optimal_tokens')}, {ratio} tokens per parameter")
-        facts.append(f"N* grows as C^{self.n_opt_fit.exponent_a:.3f} ({self.n_opt_fit.a_ci[0]:.3f} to {self.n_opt_fit.a_ci[1]:.3f}), D* as C^{self.d_opt_fit.exponent_a:.3f}")
-    if len(held := self.held_out):
-        facts.append(f"fitted on the {held.fitted.iloc[0]:.0f} runs below {flop(held.below.iloc[0])} FLOPs and asked for the {held.held.iloc[0]:.0f} above{' near the optimum' if self.repeats is None else ''}: " +
-                     ", ".join(f"{name} law off by {row.rms:.2%} (RMS), {row.inside:.0%} inside its 95% interval" for name, row in held.iterrows()))
-    return facts
-
-@patch
-def __repr__(self:ScalingAnalysis):
-    if self.law is None: return f"ScalingAnalysis({'simulated, ' if self.simulated else ''}{len(self.runs)} runs: no law yet, at least 6 are needed)"
-    w = len(self.warnings)
-    return (f"ScalingAnalysis({'simulated, ' if self.simulated else ''}{len(self.runs)} runs to {flop(self.max_compute)} FLOPs: N* ∝ C^{self.n_opt_fit.exponent_a:.3f}, "
-            f"D* ∝ C^{self.d_opt_fit.exponent_a:.3f}, {human(self.optimal_ratio)} tokens per parameter at the top; {w} warning{'s'*(w != 1)})")
-
-@patch
-def summary(self:ScalingAnalysis,
-    C=None, # FLOPs at which approaches are compared (default: ten times the largest run)
-)->str:
-    "The analysis in words and numbers"
+def approaches(self:ScalingAnalysis,
+    C=None, # FLOPs at which to compare (default: ten times the largest run)
+)->pd.DataFrame: # index approach; a, b, num_params, num_tokens, loss, each with _lower and _upper
+    """Every approach's exponents and its answer at C; predictions come from the last row.
+    What an approach does not determine is NaN"""
     C = self._budget(C)
-    lines = [f[0].upper() + f[1:] + "." for f in self._facts()]
-    table = self.approaches(C)
-    if len(table): lines += [f"\nAt {flop(C)} FLOPs:", _short(table).to_string()]
-    if self.skipped: lines.append("Not made: " + "; ".join(f"{name} ({why.rstrip('.')})" for name, why in self.skipped.items()) + ".")
-    return "\n".join(lines + [f"! {w}" for w in self.warnings] + [f"\nNext: {self.next_step}"])
+    curves = dict(envelope=self.envelope, parabola=self.isoflop, cubic=self.cubic)
+    laws = dict(Chinchilla=self.plain, repeats=self.repeats, coupled=self.coupled)
+    laws = dict(sorted(laws.items(), key=lambda named: named[1] is self.law))
+    rows = {name: _row_of_curves(fit, C) for name, fit in curves.items() if fit is not None}
+    rows |= {name: _row_of_law(fit, C) for name, fit in laws.items() if fit is not None}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("approach")
 
-def _short(table):
-    "approaches() as text: each number with its interval"
-    show = dict(a="{:.3f}".format, b="{:.3f}".format, num_params=human, num_tokens=human, loss="{:.4g}".format)
-    return pd.DataFrame({dict(num_params="N*", num_tokens="D*").get(c, c): [between(r, c, f) for _, r in table.iterrows()] for c, f in show.items()},
-                        index=table.index.rename(None))
-
+# %% ../../nbs/fitter/12_analysis.ipynb #9cfb9845
 @patch
-def _repr_html_(self:ScalingAnalysis):
-    C = 10*self.max_compute
-    facts = "".join(f"<li>{escape(f)}</li>" for f in self._facts())
+def disagreements(self:ScalingAnalysis,
+    C=None, # FLOPs at which to compare (default: ten times the largest run)
+)->list: # of `FitWarning`
+    "Approaches whose answer at C differs from the law's by more than their intervals allow"
+    C = self._budget(C)
+    if self.law is None: return []
+    at = self.runs.get("compute_budget", pd.Series(dtype=float)).dropna()
+    N = self.runs.num_params[at.index]
+    def bias(degree): return parabola_bias(self.law, N, at, C, degree)
     table = self.approaches(C)
-    shown = f"<p>At {flop(C)} FLOPs, ten times the largest run:</p>" + _short(table).to_html(border=0) if len(table) else ""
-    notes = "".join(f"<li><b>{escape(w.code)}</b>: {escape(w.message)} <i>{escape(w.remedy)}</i></li>" for w in self.warnings)
-    label = '<p><b style="border:1px solid currentColor;padding:0 .4em">simulated</b> These losses were not measured.</p>' if self.simulated else ""
-    return (f'<div style="max-width:60em">{label}<ul>{facts}</ul>{shown}' + (f"<details{' open' if len(self.warnings) < 4 else ''}><summary>{len(self.warnings)} warning{'s'*(len(self.warnings) != 1)}</summary><ul>{notes}</ul></details>" if notes else "") +
-            f"<p><b>Next</b> {escape(self.next_step)}</p></div>")
+    beside = [name for name in ("Chinchilla", "repeats", "coupled") if name in table.index[:-1]]
+    return disagreements(table.drop(index=beside), C,
+                         dict(parabola=lambda: bias(2), cubic=lambda: bias(3)))

@@ -5,35 +5,173 @@
 # %% auto #0
 __all__ = ['ScalingLawAnalyzer', 'ScalingAnalysis']
 
-# %% ../../nbs/fitter/13_analyzer.ipynb #0c16e80c
-import numpy as np
-from fastcore.basics import patch
+# %% ../../nbs/fitter/13_analyzer.ipynb #ef5a5ba3
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from ..errors import FitError, FitWarning, as_number
-from .parametric import fit_envelope, fit_isoflop, fit_parametric
+from .curves import fit_envelope, fit_isoflop
+from .diagnostics import diagnose
+from .parametric import fit_parametric
 from .repeats import fit_repeats
-from .diagnostics import choose_law, diagnose, held_out_at_top
-from ..text import flop, human
+from .report import ScalingAnalysis
+from .select import choose_law, held_out_at_top
 from .table import isoflop_budgets, read_runs
-from .analysis import ScalingAnalysis
+from ..text import flop, human
 
-# %% ../../nbs/fitter/13_analyzer.ipynb #15d8d635
+# %% ../../nbs/fitter/13_analyzer.ipynb #49c01e62
 _all_ = ["ScalingAnalysis"]
 
-# %% ../../nbs/fitter/13_analyzer.ipynb #41aeec8b
+# %% ../../nbs/fitter/13_analyzer.ipynb #2899861a
+def _completed(table):
+    "The completed runs, how many others there were, and warnings"
+    done = table.status == "completed"
+    runs, lost, out = table[done].copy(), int((~done).sum()), []
+    if not len(runs):
+        raise FitError(f"runs: expected completed runs, got {lost} that are "
+                       f"{', '.join(sorted(table.status.unique()))}. Train them again.")
+    if lost:
+        count = table.status[~done].value_counts()
+        what = ", ".join(f"{n} {status}" for status, n in count.items())
+        remedy = ("Run them again, or find out why they failed: "
+                  "a law fitted to the survivors of bad learning rates is too optimistic.")
+        message = f"{lost} of {len(table)} runs are left out: {what}."
+        out.append(FitWarning("unfinished_runs", message, remedy))
+    if runs.simulated.any() and not runs.simulated.all():
+        message = f"{int(runs.simulated.sum())} of {len(runs)} losses are simulated."
+        remedy = "Do not mix them with measured ones: filter on the column simulated."
+        out.append(FitWarning("mixed_simulated", message, remedy))
+    return runs, lost, out
+
+# %% ../../nbs/fitter/13_analyzer.ipynb #57ca31ca
 def _compute_factor(runs, k):
     "k of these runs, and what to say if it is not the one that was assumed"
     own = runs.flops/(runs.num_params*runs.num_tokens)
     if (own/k - 1).abs().max() < .02: return float(k), []
-    top = own[runs.flops >= .8*runs.flops.max()]
-    used = float(top.median())
-    return used, [FitWarning("flops_factor", f"The runs' FLOPs are {own.min():.3g} to {own.max():.3g} per parameter and token, not {k:.3g}: predictions use {used:.3g}, the median of the largest budget.",
-                             "C in every table is counted as the runs counted it.")]
+    used = float(own[runs.flops >= .8*runs.flops.max()].median())
+    message = (f"The runs' FLOPs are {own.min():.3g} to {own.max():.3g} per parameter and token, "
+               f"not {k:.3g}: predictions use {used:.3g}, the median of the largest budget.")
+    remedy = "C in every table is counted as the runs counted it."
+    return used, [FitWarning("flops_factor", message, remedy)]
 
-# %% ../../nbs/fitter/13_analyzer.ipynb #7ac81e40
+# %% ../../nbs/fitter/13_analyzer.ipynb #aea002f4
+@dataclass
+class _Found:
+    "What one approach adds to the analysis"
+    fits:dict=field(default_factory=dict)     # field of `ScalingAnalysis` -> its value
+    warnings:list=field(default_factory=list) # `FitWarning`s
+    skipped:dict=field(default_factory=dict)  # approach -> why it could not be made
+
+# %% ../../nbs/fitter/13_analyzer.ipynb #2c478101
+def _laws(runs, k):
+    "Approach 3: every form"
+    groups = None
+    if "trunk" in runs and 1 < runs.trunk.nunique() < len(runs): groups = runs.trunk.astype(str)
+    try: coupled = fit_parametric(runs.num_params, runs.num_tokens, runs.loss, law="coupled",
+                                  groups=groups, compute=runs.flops, flops_factor=k)
+    except FitError as e:
+        no_law = FitWarning("no_law", f"No law was fitted to these {len(runs)} runs.", str(e))
+        return _Found(warnings=[no_law], skipped=dict(coupled=str(e)))
+
+    fits = dict(law=coupled, coupled=coupled, plain=coupled.plain)
+    if "unique_tokens" in runs and (runs.num_tokens > 1.01*runs.unique_tokens).any():
+        return _with_repeats(runs, fits)
+    return _Found(fits | dict(held_out=held_out_at_top(coupled)), [*coupled.warnings])
+
+def _with_repeats(runs, fits):
+    "The fits, with the law that discounts repeats, and the choice between the two"
+    coupled, U = fits["coupled"], runs.unique_tokens.fillna(runs.num_tokens).to_numpy(float)
+    repeats, held_out = fit_repeats(coupled, U), held_out_at_top(coupled, U)
+    law, why = choose_law(coupled, repeats, held_out)
+    fits |= dict(law=law, repeats=repeats, held_out=held_out)
+    if law is coupled: fits["as_new"] = float((runs.num_tokens/U).max())
+    return _Found(fits, [why, *law.warnings])
+
+# %% ../../nbs/fitter/13_analyzer.ipynb #c1178435
+def _on_budgets(runs, k, law):
+    "N, loss and budget of the runs that have one; losses moved along a law, if any, to the budget"
+    at = runs[runs.compute_budget.notna()]
+    N, C, loss = (at[c].to_numpy(float) for c in ("num_params", "compute_budget", "loss"))
+    if law is None: return N, loss, C
+    return N, loss*law.predict(N, C/k/N)/law.predict(N, at.num_tokens.to_numpy(float)), C
+
+def _best_points(runs, isoflop):
+    "Where optima were seen: minima of the parabolas, else the best run of each budget"
+    columns = ["compute_budget", "num_params", "num_tokens", "loss"]
+    if isoflop is not None:
+        minima = isoflop.minima[[*columns, "log_se", "runs", "inside"]]
+        return minima.assign(source="minimum of the parabola")
+    at = runs[runs.compute_budget.notna()]
+    best = at.loc[at.groupby("compute_budget").loss.idxmin(), columns]
+    return best.assign(source="best run").reset_index(drop=True)
+
+def _curves(runs, k, law=None):
+    "Approach 2: parabolas and cubics; with a law, losses are moved along it to the budgets"
+    if not runs.compute_budget.notna().any():
+        why = "the runs do not lie along isoFLOP budgets"
+        return _Found(skipped=dict(parabola=why, cubic=why))
+    N, loss, C = _on_budgets(runs, k, law)
+    found, sizes = _Found(), runs.groupby("compute_budget").num_params.nunique()
+    for name, what, degree in (("parabola", "isoflop", 2), ("cubic", "cubic", 3)):
+        if degree == 3 and sizes.median() < 5:
+            found.skipped[name] = "it needs 5 sizes a budget"
+            continue
+        try: found.fits[what] = fit_isoflop(N, C/k/N, loss, C, degree=degree, flops_factor=k)
+        except FitError as e:
+            found.skipped[name] = str(e)
+            if degree == 2:
+                missing = FitWarning("no_isoflop", "No isoFLOP curves were fitted.", str(e))
+                found.warnings.append(missing)
+    isoflop = found.fits.get("isoflop")
+    if isoflop is not None: found.warnings += isoflop.warnings
+    found.fits["optimal_points"] = _best_points(runs, isoflop)
+    return found
+
+# %% ../../nbs/fitter/13_analyzer.ipynb #b7be0d20
+def _envelope(runs, k):
+    "Approach 1"
+    points = runs.groupby("num_params").num_tokens.nunique()
+    sizes = points.index[points >= 8]
+    if len(sizes) < 4:
+        why = "it needs whole training curves: at least 4 sizes with 8 points each"
+        return _Found(skipped=dict(envelope=why))
+    r = runs[runs.num_params.isin(sizes)]
+    try: fit = fit_envelope(r.num_params, r.num_tokens, r.loss, flops_factor=k)
+    except FitError as e: return _Found(skipped=dict(envelope=str(e)))
+    return _Found(dict(envelope=fit), [*fit.warnings])
+
+# %% ../../nbs/fitter/13_analyzer.ipynb #132499a4
+def _limited(analysis):
+    "What to say where the optimum would repeat the data"
+    if analysis.law is None: return []
+    C, U = 10*analysis.max_compute, analysis.unique_tokens
+    best = analysis._optimum(analysis.law, C)
+    if not best.get("epochs", 0) > 1: return []
+    law, new = analysis._stand_in(analysis.law, U)
+    spent = [w for w in law.warnings_at(C, new) if w.code == "data_spent"]
+    message = (f"There are {human(U)} unique tokens, which the optimum at {flop(C)} FLOPs sees "
+               f"{human(best.epochs, 2)} times. Predictions allow for it: {analysis._repeating}.")
+    remedy = ("Ask predict(C, unique_tokens=None) for endless fresh data, "
+              "or name the tokens that there will be.")
+    return [*spent, FitWarning("limited_data", message, remedy)]
+
+def _merged(warnings):
+    "Warnings without repeats; of one code at most two, the second telling how many more there are"
+    warnings, out, seen = dict.fromkeys(warnings), [], Counter()
+    count = Counter(w.code for w in warnings)
+    for w in warnings:
+        seen[w.code] += 1
+        if seen[w.code] > 2: continue
+        more = count[w.code] - 2
+        if more > 0 and seen[w.code] == 2:
+            w = replace(w, message=f"{w.message} ({more} more like this.)")
+        out.append(w)
+    return out
+
+# %% ../../nbs/fitter/13_analyzer.ipynb #dd0ea33b
 class ScalingLawAnalyzer:
     "Reads runs; `analyze` fits every approach they allow"
     def __init__(self,
-        runs,            # whatever `read_runs` takes: a path, a DataFrame, a list of dicts or of runs
+        runs,            # what `read_runs` takes: a path, a DataFrame, a list of dicts or of runs
         *,
         columns=None,    # {"loss": "its name in the table"}: where names are not recognised
         flops_factor=6., # k in C = k·N·D
@@ -43,93 +181,18 @@ class ScalingLawAnalyzer:
 
     def analyze(self)->ScalingAnalysis:
         "Fit everything. Raises `FitError` when no run is completed"
-        done = self.table[self.table.status == "completed"].copy()
-        lost = len(self.table) - len(done)
-        if not len(done): raise FitError(f"runs: expected completed runs, got {lost} that are {', '.join(sorted(self.table.status.unique()))}. Train them again.")
-        out = ScalingAnalysis(done, unfinished=lost)
-        if lost: out.warnings.append(FitWarning("unfinished_runs", f"{lost} of {len(self.table)} runs are left out: {', '.join(f'{n} {s}' for s, n in self.table.status[self.table.status != 'completed'].value_counts().items())}.",
-                                                "Run them again, or find out why they failed: a law fitted to the survivors of bad learning rates is too optimistic."))
-        if "loss" in done and done.simulated.any() and not done.simulated.all():
-            out.warnings.append(FitWarning("mixed_simulated", f"{int(done.simulated.sum())} of {len(done)} losses are simulated.", "Do not mix them with measured ones: filter on the column simulated."))
-        out.flops_factor, notes = _compute_factor(done, self.flops_factor)
-        out.warnings += notes
-        self._parametric(out)
-        self._isoflop(out)
-        self._envelope(out)
-        out.warnings = _merged(out.warnings + _limited(out) + diagnose(out) + out.disagreements())
-        return out
+        runs, unfinished, about_runs = _completed(self.table)
+        k, about_k = _compute_factor(runs, self.flops_factor)
+        laws = _laws(runs, k)
+        if "compute_budget" in runs: curves = _curves(runs, k)
+        else:
+            runs = runs.assign(compute_budget=isoflop_budgets(runs.num_params, runs.flops))
+            curves = _curves(runs, k, laws.fits.get("coupled"))
+        envelope = _envelope(runs, k)
 
-def _limited(out):
-    "What to say where the optimum would repeat the data"
-    if out.law is None: return []
-    best = out._optimum(out.law, C := 10*out.max_compute)
-    if not best.get("epochs", 0) > 1: return []
-    law, U = out._told(out.law, out.unique_tokens)
-    spent = [w for w in law.warnings_at(C, U) if w.code == "data_spent"]
-    return spent + [FitWarning("limited_data", f"There are {human(out.unique_tokens)} unique tokens, which the optimum at {flop(C)} FLOPs sees {human(best.epochs, 2)} times. Predictions allow for it: {out._repeating}.",
-                       "Ask predict(C, unique_tokens=None) for endless fresh data, or name the tokens that there will be.")]
-
-def _merged(warnings):
-    "Warnings without repeats; of one code at most two, the second telling how many more there are"
-    out, more = [], {}
-    for w in dict.fromkeys(warnings):
-        if sum(v.code == w.code for v in out) < 2: out.append(w)
-        else: more[w.code] = more.get(w.code, 0) + 1
-    last = {w.code: i for i, w in enumerate(out)}
-    for code, n in more.items(): out[last[code]] = FitWarning(code, f"{out[last[code]].message} ({n} more like this.)", out[last[code]].remedy)
-    return out
-
-# %% ../../nbs/fitter/13_analyzer.ipynb #2b8bbaca
-@patch
-def _parametric(self:ScalingLawAnalyzer, out):
-    "Approach 3: every form"
-    r = out.runs
-    groups = r.trunk.astype(str) if "trunk" in r and 1 < r.trunk.nunique() < len(r) else None
-    try: out.law = out.coupled = fit_parametric(r.num_params, r.num_tokens, r.loss, law="coupled", groups=groups, compute=r.flops, flops_factor=out.flops_factor)
-    except FitError as e:
-        out.skipped["coupled"] = str(e)
-        out.warnings.append(FitWarning("no_law", f"No law was fitted to these {len(r)} runs.", str(e)))
-        return
-    out.plain, U = out.coupled.plain, None
-    if "unique_tokens" in r and (r.num_tokens > 1.01*r.unique_tokens).any():
-        U = r.unique_tokens.fillna(r.num_tokens).to_numpy(float)
-        out.repeats = fit_repeats(out.coupled, U)
-    out.held_out = held_out_at_top(out.coupled, U)
-    if out.repeats is not None:
-        out.law, why = choose_law(out.coupled, out.repeats, out.held_out)
-        out.warnings.append(why)
-        if out.law is out.coupled: out.as_new = float((r.num_tokens/U).max())
-    out.warnings += out.law.warnings
-
-@patch
-def _isoflop(self:ScalingLawAnalyzer, out):
-    "Approach 2: parabolas and cubics, and the points where optima were seen"
-    r = out.runs
-    given = "compute_budget" in r
-    if not given: r["compute_budget"] = isoflop_budgets(r.num_params, r.flops)
-    at = r[r.compute_budget.notna()]
-    if not len(at): out.skipped["parabola"] = out.skipped["cubic"] = "the runs do not lie along isoFLOP budgets"; return
-    N, B, loss = (at[c].to_numpy(float) for c in ("num_params", "compute_budget", "loss"))
-    if not given and out.coupled is not None: loss = loss*out.coupled.predict(N, B/out.flops_factor/N)/out.coupled.predict(N, at.num_tokens.to_numpy(float))
-    for name, degree in (("isoflop", 2), ("cubic", 3)):
-        if degree == 3 and at.groupby("compute_budget").num_params.nunique().median() < 5: out.skipped["cubic"] = "it needs 5 sizes a budget"; continue
-        try: fit = fit_isoflop(N, B/out.flops_factor/N, loss, B, degree=degree, flops_factor=out.flops_factor)
-        except FitError as e:
-            out.skipped["parabola" if degree == 2 else "cubic"] = str(e)
-            if degree == 2: out.warnings.append(FitWarning("no_isoflop", "No isoFLOP curves were fitted.", str(e)))
-            continue
-        setattr(out, name, fit)
-        if degree == 2: out.warnings += fit.warnings
-    keep = ["compute_budget", "num_params", "num_tokens", "loss"]
-    if out.isoflop is not None: out.optimal_points = out.isoflop.minima[[*keep, "log_se", "runs", "inside"]].assign(source="minimum of the parabola")
-    else: out.optimal_points = at.loc[at.groupby("compute_budget").loss.idxmin(), keep].assign(source="best run").reset_index(drop=True)
-
-@patch
-def _envelope(self:ScalingLawAnalyzer, out):
-    "Approach 1, for runs that are points of training curves"
-    per_size = out.runs.groupby("num_params").num_tokens.nunique()
-    if (per_size >= 8).sum() < 4: out.skipped["envelope"] = "it needs whole training curves: at least 4 sizes with 8 points each"; return
-    r = out.runs[out.runs.num_params.isin(per_size.index[per_size >= 8])]
-    try: out.envelope = fit_envelope(r.num_params, r.num_tokens, r.loss, flops_factor=out.flops_factor)
-    except FitError as e: out.skipped["envelope"] = str(e); return
-    out.warnings += out.envelope.warnings
+        analysis = ScalingAnalysis(runs, **laws.fits, **curves.fits, **envelope.fits,
+                                   flops_factor=k, unfinished=unfinished,
+                                   skipped=laws.skipped | curves.skipped | envelope.skipped)
+        seen = [*about_runs, *about_k, *laws.warnings, *curves.warnings, *envelope.warnings]
+        seen += _limited(analysis) + diagnose(analysis) + analysis.disagreements()
+        return replace(analysis, warnings=_merged(seen))

@@ -5,153 +5,230 @@
 # %% auto #0
 __all__ = ['ALIASES', 'read_runs', 'isoflop_budgets']
 
-# %% ../../nbs/fitter/09_table.ipynb #45d99362
+# %% ../../nbs/fitter/09_table.ipynb #00d729c0
 import json
 from pathlib import Path
 import numpy as np, pandas as pd
-from ..errors import LARGEST, SMALLEST, FitError, check_kind, check_number, check_numbers, shown
+from ..errors import (LARGEST, SMALLEST, FitError, check_kind, check_number, check_numbers,
+                              shown)
 
-# %% ../../nbs/fitter/09_table.ipynb #21e9bac9
-ALIASES = dict(   # our column -> what it may be called, best first; compared in lower case with every run of other characters as _
-    num_params="num_params n params parameters model_size n_params num_parameters parameter_count params_active_precise active_params",
-    num_tokens="num_tokens d tokens training_tokens n_tokens train_tokens num_training_tokens tokens_seen",
-    flops="flops flop actual_flops c compute training_flop training_flops training_compute train_flops total_flops",
+# %% ../../nbs/fitter/09_table.ipynb #e4f96867
+# our column -> what it may be called, best first; compared in lower case, other characters as _
+ALIASES = dict(
+    num_params="num_params n params parameters model_size n_params num_parameters parameter_count "
+               "params_active_precise active_params",
+    num_tokens="num_tokens d tokens training_tokens n_tokens train_tokens num_training_tokens "
+               "tokens_seen",
+    flops="flops flop actual_flops c compute training_flop training_flops training_compute "
+          "train_flops total_flops",
     loss="final_loss validation_loss val_loss eval_loss held_out_loss heldout_loss test_loss loss",
     compute_budget="compute_budget budget flops_budget target_flops isoflop_budget",
-    loss_se="loss_se loss_stderr loss_sem", trunk="trunk run_name trunk_id",
-    unique_tokens="unique_tokens u num_unique_tokens", simulated="simulated", status="status state", experiment_id="experiment_id")
+    loss_se="loss_se loss_stderr loss_sem",
+    trunk="trunk run_name trunk_id",
+    unique_tokens="unique_tokens u num_unique_tokens",
+    simulated="simulated",
+    status="status state",
+    experiment_id="experiment_id")
 ALIASES = {ours: names.split() for ours, names in ALIASES.items()}
 _numeric = "num_params num_tokens flops loss compute_budget loss_se unique_tokens".split()
 
-def _plain_name(name): return "_".join("".join(c if c.isalnum() else " " for c in str(name).lower()).split())
+def _plain_name(name):
+    "A name in lower case, with _ for every run of other characters"
+    return "_".join("".join(c if c.isalnum() else " " for c in str(name).lower()).split())
 
-# %% ../../nbs/fitter/09_table.ipynb #068a0247
+# %% ../../nbs/fitter/09_table.ipynb #910c816a
 def _load(source):
     "source as a DataFrame, its columns untouched"
     if isinstance(source, pd.DataFrame): return source.reset_index(drop=True)
     if isinstance(source, (str, Path)): return _load_file(Path(source))
-    if isinstance(source, dict):
-        rows = next((source[k] for k in ("runs", "results", "experiments") if isinstance(source.get(k), list)), None)
-        try: return _load(rows) if rows is not None else pd.DataFrame(source)
-        except ValueError as e: raise FitError(f"runs: expected a dict of equally long columns, got one that makes no table ({e}).") from None
+    if isinstance(source, dict): return _load_dict(source)
     try: rows = list(source)
-    except TypeError: raise FitError(f"runs: expected a path, a DataFrame or a list of runs, got {type(source).__name__}.") from None
+    except TypeError:
+        raise FitError("runs: expected a path, a DataFrame or a list of runs, "
+                       f"got {type(source).__name__}.") from None
     rows = [r.to_dict() if hasattr(r, "to_dict") else r for r in rows]
     if bad := [type(r).__name__ for r in rows if not isinstance(r, dict)]:
-        raise FitError(f"runs: expected dicts, or objects with to_dict(), got a list with {bad[0]} in it.")
+        raise FitError("runs: expected dicts, or objects with to_dict(), "
+                       f"got a list with {bad[0]} in it.")
     return pd.DataFrame(rows)
 
-def _load_file(path):
-    if path.is_dir():
-        if not (path/"results.json").is_file(): raise FitError(f"runs: expected {path} to be a table, or a folder with results.json in it; there is none. Train first, or name the file.")
-        path = path/"results.json"
-    if not path.is_file(): raise FitError(f"runs: expected a file, {path} does not exist. Check the path (it is looked up from {Path.cwd()}).")
-    kind = path.suffix.lower()
-    try:
-        if kind in (".csv", ".tsv", ".txt"): return pd.read_csv(path, sep="\t" if kind == ".tsv" else ",", encoding="utf-8-sig")
-        if kind in (".jsonl", ".ndjson"): return pd.read_json(path, lines=True)
-        if kind == ".json": return _load(json.loads(path.read_text(encoding="utf-8")))
-    except FitError: raise
-    except Exception as e: raise FitError(f"runs: expected {path} to hold a table, got something unreadable ({type(e).__name__}: {e}).") from None
-    raise FitError(f"runs: expected a .csv, .tsv, .json or .jsonl file, got {path.name}. Save the table as one of these, or pass a DataFrame.")
+def _load_dict(d):
+    "A dict of columns, or one that holds a list of runs"
+    for name in ("runs", "results", "experiments"):
+        if isinstance(d.get(name), list): return _load(d[name])
+    try: return pd.DataFrame(d)
+    except ValueError as e:
+        raise FitError("runs: expected a dict of equally long columns, "
+                       f"got one that makes no table ({e}).") from None
 
-# %% ../../nbs/fitter/09_table.ipynb #e6560234
-def _assign(df, columns):
-    "our name -> the table's name"
+# %% ../../nbs/fitter/09_table.ipynb #b2d7aac2
+def _load_file(path):
+    "The table in a file, or in the results.json of a folder"
+    if path.is_dir():
+        if not (path/"results.json").is_file():
+            raise FitError(f"runs: expected {path} to be a table, or a folder with results.json in "
+                           "it; there is none. Train first, or name the file.")
+        path = path/"results.json"
+    if not path.is_file():
+        raise FitError(f"runs: expected a file, {path} does not exist. "
+                       f"Check the path (it is looked up from {Path.cwd()}).")
+    try: table = _read(path)
+    except FitError: raise
+    except Exception as e:
+        raise FitError(f"runs: expected {path} to hold a table, "
+                       f"got something unreadable ({type(e).__name__}: {e}).") from None
+    if table is not None: return table
+    raise FitError(f"runs: expected a .csv, .tsv, .json or .jsonl file, got {path.name}. "
+                   "Save the table as one of these, or pass a DataFrame.")
+
+def _read(path):
+    "The table in a file of a known kind, else None"
+    kind = path.suffix.lower()
+    if kind in (".csv", ".txt"): return pd.read_csv(path, encoding="utf-8-sig")
+    if kind == ".tsv": return pd.read_csv(path, sep="\t", encoding="utf-8-sig")
+    if kind in (".jsonl", ".ndjson"): return pd.read_json(path, lines=True)
+    if kind == ".json": return _load(json.loads(path.read_text(encoding="utf-8")))
+
+# %% ../../nbs/fitter/09_table.ipynb #0ca4bbca
+def _checked_names(df, columns):
+    "`columns` as a dict: our name -> a name in the table"
     columns = dict(check_kind(columns, "columns", dict, "a dict of our name -> the table's",
                               optional=True, error=FitError) or {})
     if unknown := set(columns) - set(ALIASES):
         raise FitError(f"columns: expected keys among {[*ALIASES]}, got "
                        f"{sorted(map(shown, unknown))}. Write columns={{\"loss\": \"name in your "
                        f"table\"}}.")
-    names = [*df.columns]
-    if missing := [c for c in columns.values() if not any(type(c) is type(n) and c == n for n in names)]:
+    def there(c): return any(type(c) is type(name) and c == name for name in df.columns)
+    if missing := [c for c in columns.values() if not there(c)]:
         raise FitError(f"columns: {shown(missing[0])} is not in the table, which has "
-                       f"{[*map(shown, names)]}. Check the spelling.")
-    have = {}
-    for c in names: have.setdefault(_plain_name(c), c)
+                       f"{[*map(shown, df.columns)]}. Check the spelling.")
+    return columns
+
+def _assign(df, columns):
+    "our name -> the table's name"
+    columns, names, by_name = _checked_names(df, columns), [*df.columns], {}
+    for c in names: by_name.setdefault(_plain_name(c), c)
     taken = set(columns.values())
     for ours, aliases in ALIASES.items():
-        found = next((have[n] for n in aliases if n in have and have[n] not in taken), None)
-        if ours not in columns and found is not None: columns[ours] = found; taken.add(found)
+        found = [by_name[a] for a in aliases if a in by_name and by_name[a] not in taken]
+        if ours in columns or not found: continue
+        columns[ours] = found[0]
+        taken.add(found[0])
     if twice := [c for c in columns.values() if names.count(c) > 1]:
         raise FitError(f"runs: expected one column of each name, got {names.count(twice[0])} "
                        f"called {twice[0]!r}. Rename or drop the others.")
     return columns
 
+# %% ../../nbs/fitter/09_table.ipynb #df7bb6b2
+def _plain_value(x):
+    "A cell as pandas can make a number of it, or as text"
+    if x is pd.NA: return np.nan
+    number = isinstance(x, (int, float, np.number)) and not isinstance(x, bool)
+    return x if x is None or number or isinstance(x, str) else shown(x)
+
 def _numbers(v, ours, theirs):
     "A column as floats; what is empty becomes NaN"
-    if pd.api.types.is_bool_dtype(v):
-        raise FitError(f"{theirs!r} ({ours}): expected numbers, got true and false. Name another "
-                       f"column.")
+    what = f"{theirs!r} ({ours}): expected numbers, got"
+    if pd.api.types.is_bool_dtype(v): raise FitError(f"{what} true and false. Name another column.")
     if pd.api.types.is_complex_dtype(v) or pd.api.types.is_datetime64_any_dtype(v):
-        raise FitError(f"{theirs!r} ({ours}): expected numbers, got {v.dtype}. Name another "
-                       f"column, or convert it.")
-    simple = v if v.dtype != object else v.map(lambda x: x if x is None or isinstance(x, (str, int, float, np.number)) and not isinstance(x, bool) else np.nan if x is pd.NA else shown(x))
+        raise FitError(f"{what} {v.dtype}. Name another column, or convert it.")
+    simple = v.map(_plain_value) if v.dtype == object else v
     try: out = pd.to_numeric(simple, errors="coerce").astype(float)
     except (TypeError, ValueError, OverflowError) as e:
-        raise FitError(f"{theirs!r} ({ours}): expected numbers, got {e}. Convert the column "
-                       f"first.") from None
-    odd = v[out.isna() & v.notna() & ~v.astype(str).str.strip().str.lower().isin(["", "nan", "none", "null"])]
-    if len(odd): raise FitError(f"{theirs!r} ({ours}): expected numbers, got {odd.iloc[0]!r} in row {odd.index[0]} ({len(odd)} such rows). Convert the column first.")
+        raise FitError(f"{what} {e}. Convert the column first.") from None
+    empty = v.isna() | v.astype(str).str.strip().str.lower().isin(["", "nan", "none", "null"])
+    odd = v[out.isna() & ~empty]
+    if len(odd):
+        raise FitError(f"{what} {odd.iloc[0]!r} in row {odd.index[0]} ({len(odd)} such rows). "
+                       "Convert the column first.")
     return out
 
-# %% ../../nbs/fitter/09_table.ipynb #2fea9dba
-def read_runs(
-    source,          # a CSV, TSV, JSON or JSONL file, a folder with results.json, a DataFrame, a list of dicts or of objects with to_dict()
-    columns=None,    # {"loss": "c4 loss", ...}: our names -> those of the table, where they are not recognised
-    flops_factor=6., # k in C = k·N·D, which gives the one of N, D, C that is missing
-)->pd.DataFrame: # num_params, num_tokens, loss, flops, status, simulated, where known compute_budget, loss_se, trunk, unique_tokens, experiment_id, and a column for each of our runs' other `metrics`
-    "A table of runs, cleaned. Raises `FitError` where columns or numbers are missing or impossible"
-    flops_factor = check_number(flops_factor, "flops_factor", least=1e-6, most=1e12,
-                                expected="a positive number", error=FitError)
-    raw = _load(source)
-    if not len(raw): raise FitError("runs: expected a table of runs, got an empty one. Check that the sweep has written results.")
-    of = _assign(raw, columns)
-    df = pd.DataFrame({ours: _numbers(raw[theirs], ours, theirs) if ours in _numeric else raw[theirs] for ours, theirs in of.items()}, index=raw.index)
-    _derive(df, flops_factor)
-    if need := [c for c in ("num_params", "num_tokens", "loss") if c not in df]:
-        raise FitError(f"runs: no column for {', '.join(need)}. Found {[*map(str, raw.columns)]}; expected two of N ({ALIASES['num_params'][0]}, ...), D ({ALIASES['num_tokens'][0]}, ...) "
-                       f"and C ({ALIASES['flops'][1]}, ...), and a loss ({ALIASES['loss'][1]}, loss, ...). Pass columns={{\"{need[0]}\": \"its name in your table\"}}.")
-    df["status"] = df["status"].fillna("completed").astype(str).str.lower() if "status" in df else "completed"
-    df["status"] = df.status.replace(dict(finished="completed", complete="completed", done="completed", success="completed", ok="completed"))
-    done = df.status == "completed"
-    df.loc[done & np.isinf(df.loss), "status"] = "diverged"
-    df.loc[done & df.loss.isna(), "status"] = "no loss"
-    df["simulated"] = df["simulated"].map(lambda v: str(v).strip().lower() in ("true", "1", "1.0", "yes")) if "simulated" in df else False
-    _check(df, of)
-    df = df[[c for c in ALIASES if c in df and not (c in ("loss_se", "unique_tokens", "compute_budget", "trunk") and df[c].isna().all())]]
-    return df.join(_measures(raw))
-
-def _measures(raw):
-    "Other held-out measures, a column each: our own runs keep them as a dict a run"
-    rows = [m if isinstance(m, dict) else {} for m in (raw["metrics"] if "metrics" in raw else [])]
-    return pd.DataFrame(rows, index=raw.index if rows else None).rename(columns=lambda c: f"metrics.{c}" if c in ALIASES else c)
-
-def _derive(df, k):
-    "Fill in the one of N, D, C that is missing, in place"
-    if "flops" not in df and "compute_budget" in df and not {"num_params", "num_tokens"} <= {*df}: df["flops"] = df.compute_budget
-    have = {*df} & {"num_params", "num_tokens", "flops"}
-    if len(have) < 2: return
-    for c in ("num_params", "num_tokens", "flops"):
-        if c not in df: df[c] = np.nan
+# %% ../../nbs/fitter/09_table.ipynb #0f3336c6
+def _with_third(df, k):
+    "`df` with the one of N, D, C that is missing, from C = k·N·D"
+    counts = ["num_params", "num_tokens", "flops"]
+    if "flops" not in df and "compute_budget" in df and not {*counts[:2]} <= {*df}:
+        df = df.assign(flops=df.compute_budget)
+    if len({*df} & {*counts}) < 2: return df
+    df = df.assign(**{c: np.nan for c in counts if c not in df})
     with np.errstate(all="ignore"):
         df["num_params"] = df.num_params.fillna(df.flops/(k*df.num_tokens))
         df["num_tokens"] = df.num_tokens.fillna(df.flops/(k*df.num_params))
         df["flops"] = df.flops.fillna(k*df.num_params*df.num_tokens)
+    return df
 
-def _check(df, of):
+_completed = dict.fromkeys(("finished", "complete", "done", "success", "ok"), "completed")
+
+def _status(df):
+    "What became of each run"
+    status = df["status"] if "status" in df else pd.Series("completed", index=df.index)
+    status = status.fillna("completed").astype(str).str.lower().replace(_completed)
+    done = status == "completed"
+    status = status.mask(done & np.isinf(df.loss), "diverged")
+    return status.mask(done & df.loss.isna(), "no loss")
+
+def _truths(v):
+    "A column as true and false, however they were written"
+    return v.map(lambda x: str(x).strip().lower() in ("true", "1", "1.0", "yes"))
+
+def _measures(raw):
+    "Other held-out measures, a column each: our own runs keep them as a dict a run"
+    rows = [m if isinstance(m, dict) else {} for m in (raw["metrics"] if "metrics" in raw else [])]
+    measures = pd.DataFrame(rows, index=raw.index if rows else None)
+    return measures.rename(columns=lambda c: f"metrics.{c}" if c in ALIASES else c)
+
+# %% ../../nbs/fitter/09_table.ipynb #b87e0696
+def _need_columns(df, raw):
+    "Refuse a table without N, D or a loss"
+    need = [c for c in ("num_params", "num_tokens", "loss") if c not in df]
+    if not need: return
+    N, D, C, loss = (ALIASES[c] for c in ("num_params", "num_tokens", "flops", "loss"))
+    raise FitError(f"runs: no column for {', '.join(need)}. Found {[*map(str, raw.columns)]}; "
+                   f"expected two of N ({N[0]}, ...), D ({D[0]}, ...) and C ({C[1]}, ...), and "
+                   f"a loss ({loss[1]}, loss, ...). "
+                   f"Pass columns={{\"{need[0]}\": \"its name in your table\"}}.")
+
+def _check(df, names):
     "Completed runs need positive, finite numbers"
     done = df[df.status == "completed"]
     for c in ("num_params", "num_tokens", "flops", "loss"):
         least, most = (1e-30, 1e30) if c == "loss" else (SMALLEST, LARGEST) # the others are counts
         bad = done[~(np.isfinite(done[c]) & (done[c] >= least) & (done[c] <= most))]
         if len(bad):
-            raise FitError(f"{of.get(c, c)!r} ({c}): expected positive numbers from {least:.0g} "
+            raise FitError(f"{names.get(c, c)!r} ({c}): expected positive numbers from {least:.0g} "
                            f"to {most:.0e}, got {bad[c].iloc[0]:g} in row {bad.index[0]} "
                            f"({len(bad)} such rows among completed runs). Repair or drop them.")
 
-# %% ../../nbs/fitter/09_table.ipynb #4c3c8f13
+# %% ../../nbs/fitter/09_table.ipynb #2e0ff195
+def read_runs(
+    source,          # a CSV, TSV, JSON or JSONL file, a folder with results.json, a DataFrame, rows
+    columns=None,    # {"loss": "c4 loss", ...}: our names -> those not recognised in the table
+    flops_factor=6., # k in C = k·N·D, which gives the one of N, D, C that is missing
+)->pd.DataFrame: # num_params, num_tokens, flops, loss, status, simulated; where known the others
+    """A table of runs, cleaned. Rows are dicts, or objects with to_dict(). Where they are known it
+    also has compute_budget, loss_se, trunk, unique_tokens, experiment_id, and a column for each of
+    our runs' `metrics`.
+    Raises `FitError` where columns or numbers are missing or impossible"""
+    k = check_number(flops_factor, "flops_factor", least=1e-6, most=1e12,
+                     expected="a positive number", error=FitError)
+    raw = _load(source)
+    if not len(raw):
+        raise FitError("runs: expected a table of runs, got an empty one. "
+                       "Check that the sweep has written results.")
+    names = _assign(raw, columns)
+    df = {ours: _numbers(raw[theirs], ours, theirs) if ours in _numeric else raw[theirs]
+          for ours, theirs in names.items()}
+    df = _with_third(pd.DataFrame(df, index=raw.index), k)
+    _need_columns(df, raw)
+    df["status"] = _status(df)
+    df["simulated"] = _truths(df["simulated"]) if "simulated" in df else False
+    _check(df, names)
+
+    optional = ("loss_se", "unique_tokens", "compute_budget", "trunk")
+    kept = [c for c in ALIASES if c in df and not (c in optional and df[c].isna().all())]
+    return df[kept].join(_measures(raw))
+
+# %% ../../nbs/fitter/09_table.ipynb #e4f98cf9
 def isoflop_budgets(
     N,        # parameters of each run, (n,)
     C,        # FLOPs of each run, (n,)
@@ -161,14 +238,19 @@ def isoflop_budgets(
     N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, error=FitError)
     c = np.log(check_numbers(C, "C", least=SMALLEST, most=LARGEST, n=len(N), error=FitError))
     width = check_number(width, "width", least=1e-6, most=100, error=FitError)
-    out, left = np.full(len(c), np.nan), np.ones(len(c), bool)
+    budgets, left = np.full(len(c), np.nan), np.ones(len(c), bool)
+    for peak in _peaks(c, width):
+        near = np.abs(c - peak) <= width
+        if not near.any() or (near & ~left).any(): continue # a higher peak has some of these runs
+        ring = (np.abs(c - peak) <= 3*width) & ~near
+        if len(np.unique(N[near])) >= 3 and near.sum() >= ring.sum():
+            budgets[near] = np.exp(np.median(c[near]))
+        left &= ~near
+        if not left.any(): break
+    return budgets if np.isfinite(budgets).sum() >= len(c)/2 else np.full(len(c), np.nan)
+
+def _peaks(c, width):
+    "Values of ln C at and around the runs, the densest first"
     grid = np.unique(np.r_[c, (c[:, None] + np.linspace(-width, width, 9)).ravel()])
     density = np.exp(-.5*((grid[:, None] - c)/(width/2.5))**2).sum(1)
-    for i in np.argsort(-density, kind="stable"):
-        near = np.abs(c - grid[i]) <= width
-        if not (near & ~left).any() and near.any():
-            ring = (np.abs(c - grid[i]) <= 3*width) & ~near
-            if len(np.unique(N[near])) >= 3 and near.sum() >= ring.sum(): out[near] = np.exp(np.median(c[near]))
-            left &= ~near
-        if not left.any(): break
-    return out if np.isfinite(out).sum() >= len(c)/2 else np.full(len(c), np.nan)
+    return grid[np.argsort(-density, kind="stable")]

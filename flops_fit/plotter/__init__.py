@@ -6,10 +6,10 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "explore_plan": "PlanExplorer",
     "explorer":
         "BLUE VERMILION GREEN ORANGE PINK INK rank_colors panels log_axis label "
-        "simulated_mark png log_slider choice_slider some_or_none int_slider dropdown "
-        "number button Ticks Explorer",
+        "simulated_mark png control log_slider choice_slider some_or_none int_slider "
+        "dropdown number button Ticks Explorer",
     "monitor": "Monitor",
     "plots":
-        "plot_isoflops plot_scaling_laws plot_tokens_per_param plot_loss plot_residuals "
-        "ScalingVisualizer",
+        "drawable plot_isoflops plot_scaling_laws plot_tokens_per_param plot_loss "
+        "plot_residuals ScalingVisualizer",
 })

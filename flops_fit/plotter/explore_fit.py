@@ -18,7 +18,7 @@ from ..fitter.parametric import fit_parametric
 from ..fitter.lawfit import Answer
 from .plots import drawable
 from ..fitter.laws import LAWS
-from ..fitter.analysis import ScalingAnalysis
+from ..fitter.report import ScalingAnalysis
 from ..errors import FitError, check_kind
 
 # %% ../../nbs/plotter/03_explore_fit.ipynb #ca9566fe
@@ -54,7 +54,7 @@ class ResultExplorer(Explorer):
 
     def compute(self, **values):
         s = SimpleNamespace(**values)
-        law, s.unique = self.analysis._told(self.law, s.unique_tokens or None) # what stands for the law where data repeat
+        law, s.unique = self.analysis._stand_in(self.law, s.unique_tokens or None) # what stands for the law where data repeat
         s.law = law
         if not np.isfinite(s.times) or s.times <= 0: raise FitError(f"times: expected a positive number, got {s.times!r}. 2 is half the optimal size.")
         ask = dict(unique_tokens=s.unique, inference_tokens=s.inference_tokens)
