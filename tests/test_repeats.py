@@ -8,7 +8,8 @@ from flops_fit.fitter.select import held_out
 from flops_fit.fitter.parametric import fit_parametric
 from flops_fit.fitter.laws import COUPLED, FitError
 from flops_fit.fitter.lawfit import LawFit
-from flops_fit.fitter.repeats import COUPLED_REPEATS, fit_repeats
+from flops_fit.fitter.laws import COUPLED_REPEATS
+from flops_fit.fitter.repeats import fit_repeats
 from flops_fit.result import Result
 from conftest import root
 

@@ -16,7 +16,7 @@ from .diagnostics import disagreements, next_step, parabola_bias
 from .intervals import quantile
 from .lawfit import Answer, LawFit, as_array
 from .laws import DATA_CONSTRAINED, REPEATS
-from .repeats import COUPLED_REPEATS
+from .laws import COUPLED_REPEATS
 from ..text import human
 
 # %% ../../nbs/fitter/12_analysis.ipynb #f0a039a6

@@ -15,7 +15,8 @@ from .freedom import free_parameters, start_columns
 from .inputs import checked_runs
 from .intervals import covariance_root, robust_scale
 from .laws import CHINCHILLA, COUPLED, LAWS, Law
-from .repeats import COUPLED_REPEATS, fit_repeats
+from .laws import COUPLED_REPEATS
+from .repeats import fit_repeats
 from .solver import best_of, condition
 
 # %% ../../nbs/fitter/08_parametric.ipynb #f6fa1d98
