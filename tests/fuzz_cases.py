@@ -262,6 +262,7 @@ def picture():
 
 
 def _fitter():
+    from flops_fit.fitter.ceiling import fit_bounded
     from flops_fit.fitter import (
         answers,
         coupled as c,
@@ -276,8 +277,9 @@ def _fitter():
     )
 
     good("parametric.fit_parametric", fitter.fit_parametric, columns, weight=14)
-    for law in ("coupled", "kaplan", "data_constrained", "repeats"):
+    for law in ("coupled", "bounded", "kaplan", "data_constrained", "repeats"):
         extra = dict(unique_tokens=1e9) if law in ("data_constrained", "repeats") else {}
+        extra = dict(baseline_loss=10.8) if law == "bounded" else extra
         good(
             f"parametric.fit_parametric, {law}",
             fitter.fit_parametric,
@@ -445,6 +447,7 @@ def _fitter():
         "lawfit.Answer.to_dataframe", lambda: lawfit.Answer(a=1.0, b=2.0).to_dataframe(), weight=0.1
     )
     good("repeats.fit_repeats", r.fit_repeats, lambda: dict(coupled=coupled(), unique_tokens=1e9))
+    good("ceiling.fit_bounded", fit_bounded, lambda: dict(coupled=coupled(), baseline_loss=10.8))
 
 
 def power_predict(x, interval=False, level=0.95):

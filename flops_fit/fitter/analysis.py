@@ -15,8 +15,8 @@ from .curves import PowerLawFit
 from .diagnostics import disagreements, next_step, parabola_bias
 from .intervals import quantile
 from .lawfit import Answer, LawFit, as_array
-from .laws import DATA_CONSTRAINED, REPEATS
-from .laws import COUPLED_REPEATS
+from .laws import (BOUNDED, BOUNDED_REPEATS, COUPLED, COUPLED_REPEATS,
+                                   DATA_CONSTRAINED, KAPLAN, REPEATS)
 from ..text import human
 
 # %% ../../nbs/fitter/12_analysis.ipynb #f0a039a6
@@ -24,9 +24,10 @@ from ..text import human
 class ScalingAnalysis:
     "What the runs say about the compute-optimal model, by every approach they allow"
     runs:pd.DataFrame         # the completed runs: num_params, num_tokens, loss, flops, ...
-    law:LawFit=None           # what predicts: `coupled`, or `repeats` where the runs ask for it
+    law:LawFit=None           # what predicts: `bounded`, `repeats` or `coupled`
     coupled:LawFit=None       # the coupled law with weak priors; None below 6 runs
     plain:LawFit=None         # Chinchilla's law
+    bounded:LawFit=None       # the coupled law under a ceiling, where the runs say which
     repeats:LawFit=None       # the coupled law with repeats discounted, where runs repeat data
     isoflop:object=None       # approach 2 with parabolas: an `IsoFlopFit`
     cubic:object=None         # approach 2 with cubics: an `IsoFlopFit`
@@ -93,7 +94,8 @@ def _stand_in(self:ScalingAnalysis, law, U):
     theta = np.r_[law.theta, np.log([REPEATS["R_D"]/self.as_new, REPEATS["R_N"]])]
     p, r = law.root.shape
     root = np.block([[law.root, np.zeros((p, 2))], [np.zeros((2, r)), np.eye(2)]])
-    form = COUPLED_REPEATS if "g" in law.params else DATA_CONSTRAINED
+    forms = {BOUNDED: BOUNDED_REPEATS, COUPLED: COUPLED_REPEATS, KAPLAN: COUPLED_REPEATS}
+    form = forms.get(law.law, DATA_CONSTRAINED)
     return replace(law, law=form, theta=theta, root=root), self.as_new*U
 
 @patch(as_prop=True)
@@ -249,7 +251,8 @@ def approaches(self:ScalingAnalysis,
     What an approach does not determine is NaN"""
     C = self._budget(C)
     curves = dict(envelope=self.envelope, parabola=self.isoflop, cubic=self.cubic)
-    laws = dict(Chinchilla=self.plain, repeats=self.repeats, coupled=self.coupled)
+    laws = dict(Chinchilla=self.plain, repeats=self.repeats, coupled=self.coupled,
+                bounded=self.bounded)
     laws = dict(sorted(laws.items(), key=lambda named: named[1] is self.law))
     rows = {name: _row_of_curves(fit, C) for name, fit in curves.items() if fit is not None}
     rows |= {name: _row_of_law(fit, C) for name, fit in laws.items() if fit is not None}
@@ -267,6 +270,6 @@ def disagreements(self:ScalingAnalysis,
     N = self.runs.num_params[at.index]
     def bias(degree): return parabola_bias(self.law, N, at, C, degree)
     table = self.approaches(C)
-    beside = [name for name in ("Chinchilla", "repeats", "coupled") if name in table.index[:-1]]
+    beside = [name for name in ("Chinchilla", "repeats", "coupled", "bounded") if name in table.index[:-1]]
     return disagreements(table.drop(index=beside), C,
                          dict(parabola=lambda: bias(2), cubic=lambda: bias(3)))

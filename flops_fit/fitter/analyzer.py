@@ -9,6 +9,7 @@ __all__ = ['ScalingLawAnalyzer', 'ScalingAnalysis']
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from ..errors import FitError, FitWarning, as_number
+from .ceiling import fit_bounded
 from .curves import fit_envelope, fit_isoflop
 from .diagnostics import diagnose
 from .parametric import fit_parametric
@@ -73,17 +74,26 @@ def _laws(runs, k):
         return _Found(warnings=[no_law], skipped=dict(coupled=str(e)))
 
     fits = dict(law=coupled, coupled=coupled, plain=coupled.plain)
+    if (L0 := _baseline(runs)) is not None:
+        bounded = fit_bounded(coupled, L0)
+        fits |= dict(law=bounded, bounded=bounded)
     if "unique_tokens" in runs and (runs.num_tokens > 1.01*runs.unique_tokens).any():
         return _with_repeats(runs, fits)
-    return _Found(fits | dict(held_out=held_out_at_top(coupled)), [*coupled.warnings])
+    law = fits["law"]
+    return _Found(fits | dict(held_out=held_out_at_top(law)), [*law.warnings])
+
+def _baseline(runs):
+    "The loss of a model that knows nothing, where the runs say it; else None"
+    if "baseline_loss" not in runs or not (L0 := runs.baseline_loss.dropna()).size: return None
+    return float(L0.median())
 
 def _with_repeats(runs, fits):
     "The fits, with the law that discounts repeats, and the choice between the two"
-    coupled, U = fits["coupled"], runs.unique_tokens.fillna(runs.num_tokens).to_numpy(float)
-    repeats, held_out = fit_repeats(coupled, U), held_out_at_top(coupled, U)
-    law, why = choose_law(coupled, repeats, held_out)
+    new, U = fits["law"], runs.unique_tokens.fillna(runs.num_tokens).to_numpy(float)
+    repeats, held_out = fit_repeats(fits["coupled"], U), held_out_at_top(new, U)
+    law, why = choose_law(new, repeats, held_out)
     fits |= dict(law=law, repeats=repeats, held_out=held_out)
-    if law is coupled: fits["as_new"] = float((runs.num_tokens/U).max())
+    if law is new: fits["as_new"] = float((runs.num_tokens/U).max())
     return _Found(fits, [why, *law.warnings])
 
 # %% ../../nbs/fitter/13_analyzer.ipynb #c1178435

@@ -155,7 +155,8 @@ def repeated_loss(
 
     dx, dy = -al*J[:, 1], -be*J[:, 2]  # dL/d ln N' and dL/d ln D'
     through_size = [0, dun/al, -dun/al, dun*(g/al - un), dun*(be*u - g)/al, dun*g*np.log(al/be)/al]
-    own = [J[:, i] + dx*d for i, d in zip(range(J.shape[1]), through_size)]
+    more = [0]*(J.shape[1] - len(through_size)) # of L0, which the size does not depend on
+    own = [J[:, i] + dx*d for i, d in enumerate([*through_size, *more][:J.shape[1]])]
     return L, stack_slopes([*own, dy*dRD, dx*dRN], L.shape)
 
 # %% ../../nbs/fitter/00_forms.ipynb #c347a79b

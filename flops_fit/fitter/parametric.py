@@ -10,12 +10,12 @@ from dataclasses import replace
 import numpy as np
 from ..errors import FitError, FitWarning, check_choice, check_number, shown
 from .answers import LawFit
+from .ceiling import fit_bounded
 from .coupled import fit_coupled
 from .freedom import free_parameters, start_columns
 from .inputs import checked_runs
 from .intervals import covariance_root, robust_scale
-from .laws import CHINCHILLA, COUPLED, LAWS, Law
-from .laws import COUPLED_REPEATS
+from .laws import BOUNDED, CHINCHILLA, COUPLED, COUPLED_REPEATS, LAWS, Law
 from .repeats import fit_repeats
 from .solver import best_of, condition
 
@@ -189,17 +189,20 @@ def _the_law(law):
     if isinstance(law, Law): return law
     raise FitError(f"law: expected a Law or one of {[*LAWS]}, got {shown(law)}. Choose one.")
 
-def _check_options(law, objective, delta, starts, runs, held):
+def _check_options(law, objective, delta, starts, runs, held, baseline_loss):
     "Refuse what a law needs and has not, and what it sets itself"
     if law.needs_unique and runs["unique_tokens"] is None:
         raise FitError(f"unique_tokens: the {law.name} law needs the unique tokens of each run, "
                        "got None.")
+    if law is BOUNDED and baseline_loss is None:
+        raise FitError("baseline_loss: the bounded law needs the loss of a model that knows "
+                       "nothing, got None. Pass ln V for V tokens, ln K for K classes.")
     def asked(option): return hasattr(option, "shape") or option is not None and option != {}
-    if law is COUPLED_REPEATS and any(map(asked, held.values())):
-        raise FitError("fixed, tied, bounds: expected none, since the repeats law takes its "
+    if law in (BOUNDED, COUPLED_REPEATS) and any(map(asked, held.values())):
+        raise FitError(f"fixed, tied, bounds: expected none, since the {law.name} law takes its "
                        "priors from the coupled fit of the same runs. "
                        "Leave them out, or use law='data_constrained'.")
-    if law not in (COUPLED, COUPLED_REPEATS): return
+    if law not in (COUPLED, BOUNDED, COUPLED_REPEATS): return
     if objective != "huber" or delta is not None or starts is not None:
         raise FitError("objective, delta, starts: the coupled law with priors sets its own. "
                        "Leave them out, or fit law='chinchilla' with them.")
@@ -216,8 +219,11 @@ def _coupled(data, k, freedom, held):
                          freedom=free_parameters(CHINCHILLA, data["loss"], **without_g))
     return fit_coupled(plain, freedom)
 
-def _fit_law(law, objective, delta, starts, runs, held, k):
+def _fit_law(law, objective, delta, starts, runs, held, k, baseline_loss=None):
     "The fit of any law: `runs` and `held` are arguments of `checked_runs` and `free_parameters`"
+    if law is BOUNDED:
+        coupled = _fit_law(COUPLED, objective, delta, starts, runs, held, k)
+        return fit_bounded(coupled, baseline_loss)
     if law is COUPLED_REPEATS:
         as_new = runs | dict(unique_tokens=None)
         coupled = _fit_law(COUPLED, objective, delta, starts, as_new, held, k)
@@ -235,7 +241,7 @@ def fit_parametric(
     D,                   # training tokens of each run
     loss,                # held-out loss of each run
     *,
-    law="chinchilla",    # "coupled", "repeats", "kaplan", "data_constrained", or your own `Law`
+    law="chinchilla",    # or "coupled", "bounded", "repeats", "kaplan", "data_constrained", a `Law`
     objective="huber",   # "huber" or "log" (squares) of log residuals; "linear": squares of loss
     delta=None,          # Huber's: 1.345 robust sigmas of the data's own noise; 1e-3 is Hoffmann's
     weights=None,        # importance of each run
@@ -248,6 +254,7 @@ def fit_parametric(
     compute=None,        # FLOPs each run spent (default flops_factor·N·D)
     flops_factor=6.,     # k in C = k·N·D
     starts=None,         # dict or DataFrame, a column a parameter (default: the law's own)
+    baseline_loss=None,  # loss of a model that knows nothing, which bounds the bounded law
 )->LawFit:
     """Fit L(N, D) to runs: robustly, from many starts at once, with intervals.
     Huber on log residuals is the objective of Hoffmann et al. (arXiv 2203.15556, equation 3).
@@ -261,5 +268,5 @@ def fit_parametric(
     runs = dict(N=N, D=D, loss=loss, unique_tokens=unique_tokens, weights=weights, groups=groups,
                 loss_se=loss_se, compute=compute)
     held = dict(fixed=fixed, tied=tied, bounds=bounds)
-    _check_options(law, objective, delta, starts, runs, held)
-    return _fit_law(law, objective, delta, starts, runs, held, k)
+    _check_options(law, objective, delta, starts, runs, held, baseline_loss)
+    return _fit_law(law, objective, delta, starts, runs, held, k, baseline_loss)

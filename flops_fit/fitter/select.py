@@ -12,6 +12,8 @@ from ..errors import (LARGEST, SMALLEST, FitError, FitWarning, check_kind, check
                               check_numbers, refuse)
 from .intervals import spread
 from .lawfit import LawFit
+from .ceiling import fit_bounded
+from .laws import BOUNDED
 from .parametric import fit_parametric
 from .repeats import fit_repeats
 from .solver import huber, solve
@@ -79,11 +81,14 @@ def _fitted_below(fit, low, U):
     d = fit.data
     groups = d.get("groups")
     if groups is not None: groups = groups[low] if len(np.unique(groups[low])) > 1 else None
-    names = dict(coupled="coupled", kaplan="kaplan", repeats="coupled")
+    names = dict(coupled="coupled", bounded="coupled", kaplan="kaplan", repeats="coupled")
     name = names.get(fit.law.name, "chinchilla")
     part = fit_parametric(d["N"][low], d["D"][low], d["loss"][low], law=name, groups=groups,
                           compute=d["compute"][low], flops_factor=fit.k)
     parts = {name: part} if part.plain is None else {name: part, "chinchilla": part.plain}
+    if fit.law is BOUNDED:
+        baseline_loss = float(np.exp(fit.prior_mean[BOUNDED.params.index("L0")]))
+        parts = {"bounded": fit_bounded(part, baseline_loss), **parts}
     if U is None or name != "coupled": return parts
     return {"repeats": fit_repeats(part, U[low]), **parts}
 
@@ -142,33 +147,33 @@ def held_out_at_top(
     return second if len(second) else first
 
 # %% ../../nbs/fitter/10_select.ipynb #92f5db8b
-def _by_held_out(held):
+def _by_held_out(held, name):
     "Is the repeats law better at predicting held-out runs, and why we say so"
-    ours, theirs = held.rms["repeats"], held.rms["coupled"]
+    ours, theirs = held.rms["repeats"], held.rms[name]
     why = (f"fitted without the largest runs, the law that discounts repeats misses "
-           f"{held.held.iloc[0]:.0f} of them by {ours:.1%}, the coupled law by {theirs:.1%}")
+           f"{held.held.iloc[0]:.0f} of them by {ours:.1%}, the {name} law by {theirs:.1%}")
     return ours < .9*theirs, why
 
-def _by_misfit(coupled, repeats):
+def _by_misfit(new, repeats):
     "Does the repeats law explain the runs better, and why we say so"
     def misfit(fit):
         return float((repeats.data["weights"]*huber(fit.residuals, repeats.delta)).sum())
-    gain = 2*(misfit(coupled) - misfit(repeats))/repeats.sigma**2
+    gain = 2*(misfit(new) - misfit(repeats))/repeats.sigma**2
     better = gain > 2*fdtri(2, max(repeats.num_runs - 8, 1), .9973)
     verb = "explains" if better else "does not explain"
     why = (f"they are too few to hold some out, and discounting repeats {verb} them better "
-           f"(scatter {repeats.sigma:.1%} instead of {coupled.sigma:.1%})")
+           f"(scatter {repeats.sigma:.1%} instead of {new.sigma:.1%})")
     return better, why
 
 # %% ../../nbs/fitter/10_select.ipynb #ef5409bf
 def choose_law(
-    coupled, # `LawFit` that takes every token as new
+    new,     # `LawFit` that takes every token as new: the coupled or the bounded law's
     repeats, # `LawFit` of the same runs that does not
     held,    # what `held_out_at_top` says of both
 )->tuple: # the one that should answer, and a `FitWarning` that says why
     """The repeats law where runs see their data more than four times and it predicts held-out runs
-    better, else the coupled law"""
-    check_fit(coupled, "coupled")
+    better, else the one that takes every token as new"""
+    name = check_fit(new, "new").law.name
     if "U" not in check_fit(repeats, "repeats").data:
         refuse("repeats", "a LawFit of the repeats law", repeats, "", FitError)
     check_kind(held, "held", pd.DataFrame, "a DataFrame, as of held_out_at_top", error=FitError)
@@ -177,19 +182,19 @@ def choose_law(
     if not often:
         message = (f"{(epochs > 1.01).sum()} of {n} runs repeat their data, up to "
                    f"{epochs.max():.2g} times in all, which costs next to nothing: "
-                   "the coupled law answers, and takes every token as new.")
+                   f"the {name} law answers, and takes every token as new.")
         remedy = "analysis.repeats is the law that discounts repeats."
-        return coupled, FitWarning("repeated_data", message, remedy)
+        return new, FitWarning("repeated_data", message, remedy)
 
-    both = {"coupled", "repeats"} <= set(held.index)
-    better, why = _by_held_out(held) if both else _by_misfit(coupled, repeats)
+    both = {name, "repeats"} <= set(held.index)
+    better, why = _by_held_out(held, name) if both else _by_misfit(new, repeats)
     seen = (f"{often} of {n} runs saw their data more than four times "
             f"(up to {human(epochs.max(), 2)})")
     if better:
         message = f"{seen}: {why}. So the repeats law answers."
-        remedy = "analysis.coupled still has the law that takes every token as new."
+        remedy = f"analysis.{name} still has the law that takes every token as new."
         return repeats, FitWarning("repeats_law", message, remedy)
     remedy = ("As with augmented data. Beyond so many looks nothing is known: "
               "train on fewer unique tokens to see what they are worth.")
-    message = f"{seen}: {why}. So the coupled law answers, and takes every token as new."
-    return coupled, FitWarning("repeated_data", message, remedy)
+    message = f"{seen}: {why}. So the {name} law answers, and takes every token as new."
+    return new, FitWarning("repeated_data", message, remedy)

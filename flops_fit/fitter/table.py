@@ -26,11 +26,13 @@ ALIASES = dict(
     loss_se="loss_se loss_stderr loss_sem",
     trunk="trunk run_name trunk_id",
     unique_tokens="unique_tokens u num_unique_tokens",
+    baseline_loss="baseline_loss",
     simulated="simulated",
     status="status state",
     experiment_id="experiment_id")
 ALIASES = {ours: names.split() for ours, names in ALIASES.items()}
-_numeric = "num_params num_tokens flops loss compute_budget loss_se unique_tokens".split()
+_numeric = ("num_params num_tokens flops loss compute_budget loss_se unique_tokens "
+            "baseline_loss").split()
 
 def _plain_name(name):
     "A name in lower case, with _ for every run of other characters"
@@ -224,7 +226,7 @@ def read_runs(
     df["simulated"] = _truths(df["simulated"]) if "simulated" in df else False
     _check(df, names)
 
-    optional = ("loss_se", "unique_tokens", "compute_budget", "trunk")
+    optional = ("loss_se", "unique_tokens", "compute_budget", "trunk", "baseline_loss")
     kept = [c for c in ALIASES if c in df and not (c in optional and df[c].isna().all())]
     return df[kept].join(_measures(raw))
 
