@@ -1533,7 +1533,7 @@ def _others():
 # Not called, each with the reason
 _MODULES = "RMSNorm|RotaryEmbedding|CausalSelfAttention|FeedForward|TransformerBlock|ViTBlock"
 _RECORDS = (
-    "analysis.ScalingAnalysis|calibration.Calibration|calibration.RateCheck|curves.(PowerLaw|IsoFlop|Envelope)Fit|lawfit.(LawFit|Answer)|flops.FlopCount|result.(Result|Verification)|solver.(Problem|Solution)|"
+    "analysis.ScalingAnalysis|calibration.Calibration|calibration.RateCheck|curves.(IsoFlop|Envelope)Fit|power_law.PowerLawFit|lawfit.(LawFit|Answer)|flops.FlopCount|result.(Result|Verification)|solver.(Problem|Solution)|"
     "plan.(Experiment|SweepPlan)|run.(Run|RunTable)|examples.smalllm.TrainedLM|train.Step|store.RunStore|progress.SweepProgress|feed.Feed|trunk.Trunk|explorer.Explorer|errors.FitError|errors.FitWarning|trunk.(Stopped|Diverged)"
 )
 LEFT_OUT = {

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/fitter/03b_confidence.ipynb #889e0207
+# %% ../../nbs/fitter/03b_confidence.ipynb #997fd734
 from dataclasses import replace
 from html import escape
 import numpy as np, pandas as pd
@@ -16,7 +16,7 @@ from .intervals import profile, quantile, share_inside, spread
 from .lawfit import LawFit, as_array
 from .solver import solve
 
-# %% ../../nbs/fitter/03b_confidence.ipynb #c838910c
+# %% ../../nbs/fitter/03b_confidence.ipynb #06b749b0
 def _same(v): return v
 def _share(v): return 1/(1 + np.exp(-v))
 
@@ -37,7 +37,7 @@ def _quantities(self:LawFit, C=None):
             out[name] = (lambda t, i=i: best(t)[:, 0, i]), np.exp
     return out
 
-# %% ../../nbs/fitter/03b_confidence.ipynb #091b32da
+# %% ../../nbs/fitter/03b_confidence.ipynb #223a219a
 def _checked_seed(seed): return check_number(seed, "seed", least=0, whole=True, error=FitError)
 
 def _checked_times(n, name="n"):
@@ -67,7 +67,7 @@ def bootstrap(self:LawFit,
     n, seed = _checked_times(n), _checked_seed(seed)
     return pd.DataFrame(self.law.natural(self._resampled(n, kind, seed), self.x0, self.y0))
 
-# %% ../../nbs/fitter/03b_confidence.ipynb #c3a416ed
+# %% ../../nbs/fitter/03b_confidence.ipynb #4b8c30d3
 @patch
 def _curvature_root(self:LawFit):
     "Root of the inverse curvature of the objective, (p,q)"
@@ -85,7 +85,7 @@ def _profiled(self:LawFit, h, se, half, bend):
     weights = self.data.get("weights", 1.)
     return profile(self.problem, h, self.phi, se, rise, self.delta, weights, *self._bounds)
 
-# %% ../../nbs/fitter/03b_confidence.ipynb #f6577e02
+# %% ../../nbs/fitter/03b_confidence.ipynb #6a6e8a1c
 @patch
 def conf_int(self:LawFit,
     level=.95,   # nominal coverage
@@ -115,7 +115,7 @@ def conf_int(self:LawFit,
         rows[name] = lo, hi
     return pd.DataFrame.from_dict(rows, orient="index", columns=["lower", "upper"])
 
-# %% ../../nbs/fitter/03b_confidence.ipynb #c680c872
+# %% ../../nbs/fitter/03b_confidence.ipynb #35a68f06
 @patch
 def _steps(self:LawFit, n, seed):
     "Straight steps (n,p) from the estimate, of its t distribution"
@@ -150,7 +150,7 @@ def draws(self:LawFit,
     n, seed = _checked_times(n), _checked_seed(seed)
     return pd.DataFrame(self.law.natural(self._draw(n, seed), self.x0, self.y0))
 
-# %% ../../nbs/fitter/03b_confidence.ipynb #98b12d2a
+# %% ../../nbs/fitter/03b_confidence.ipynb #21f04e81
 @patch
 def optimum_draws(self:LawFit,
     C,      # budgets (m,)
@@ -184,7 +184,7 @@ def simulate(self:LawFit,
     z = np.random.default_rng(seed).normal(size=(n, self.num_runs))*self.sigma
     return np.exp(np.log(self.data["loss"]) - self.residuals + z)
 
-# %% ../../nbs/fitter/03b_confidence.ipynb #a9e9cc8b
+# %% ../../nbs/fitter/03b_confidence.ipynb #ba34b3d1
 @patch
 def table(self:LawFit, level=.95)->pd.DataFrame:
     "Estimate and interval of every parameter, and of a and b"
