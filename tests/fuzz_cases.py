@@ -443,6 +443,7 @@ def _fitter():
         lambda: dict(d=plain().to_dict(), law=None),
         weight=4,
     )
+    good("lawfit.as_array", lawfit.as_array, lambda: dict(x=[1e19, 1e21], name="C"), keep=("name",))
     good(
         "lawfit.Answer.to_dataframe", lambda: lawfit.Answer(a=1.0, b=2.0).to_dataframe(), weight=0.1
     )
@@ -1542,7 +1543,7 @@ def _others():
 # Not called, each with the reason
 _MODULES = "RMSNorm|RotaryEmbedding|CausalSelfAttention|FeedForward|TransformerBlock|ViTBlock"
 _RECORDS = (
-    "analysis.ScalingAnalysis|calibration.Calibration|calibration.RateCheck|curves.(PowerLaw|IsoFlop|Envelope)Fit|lawfit.(LawFit|Answer)|flops.FlopCount|result.(Result|Verification)|solver.(Problem|Solution)|"
+    "analysis.ScalingAnalysis|calibration.Calibration|calibration.RateCheck|curves.(IsoFlop|Envelope)Fit|power_law.PowerLawFit|lawfit.(LawFit|Answer)|flops.FlopCount|result.(Result|Verification)|solver.(Problem|Solution)|"
     "plan.(Experiment|SweepPlan)|run.(Run|RunTable)|examples.smalllm.TrainedLM|train.Step|store.RunStore|progress.SweepProgress|feed.Feed|trunk.Trunk|explorer.Explorer|errors.FitError|errors.FitWarning|trunk.(Stopped|Diverged)"
 )
 LEFT_OUT = {
@@ -1556,8 +1557,7 @@ LEFT_OUT = {
         ".", r"\."
     ): "records that functions of the package fill; nothing is asked of them as they are made",
     rf"examples\.(gpt|vit)\.({_MODULES})(\.forward)?|examples\.(gpt\.GPT|vit\.VisionTransformer)\.forward|examples\.gpt\.(rotate_half|apply_rotary_pos_emb|gpt_loss_fn)|examples\.vit\.(patchify|accuracy|vit_loss_fn)": "parts of a network, in its innermost loop: torch's own errors name the shapes, and a check costs time in every step",
-    r"forms\..*|optimum\..*|coupled\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|rescaled|loss|centred|best_on_budget)": "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric and LawFit's methods",
-    r"coupled\..*|freedom\..*|inputs\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|loss|centred|best_on_budget)": "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric and LawFit's methods",
+    r"forms\..*|optimum\..*|lawfit\.(ends|LawFit\.(propagate|problem))|coupled\..*|freedom\..*|inputs\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|rescaled|loss|centred|best_on_budget)": "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric and LawFit's methods",
     r"(dataset\.DataSource|examples\.corpus\.PythonCorpus|examples\.tinystories\.TinyStoriesDataset)\.batch": "batches, in every step of training: positions come from the feed",
     r"errors\.refuse": "it raises whatever it is given",
     r"explore_(fit|plan)\..*Explorer\.(compute|update|tabulate|told|draw)|explorer\.Explorer\.(compute|update|tabulate|told|draw)": "steps of Explorer.table and Explorer.figure, which are called",

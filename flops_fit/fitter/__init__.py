@@ -18,7 +18,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "intervals":
         "robust_scale share_inside covariance_root quantile linearised spread profile "
         "bootstrap",
-    "lawfit": "as_array Answer ends",
+    "lawfit": "as_array ends Answer",
     "laws":
         "CHINCHILLA COUPLED KAPLAN DATA_CONSTRAINED COUPLED_REPEATS LAWS Law "
         "checked_counts",

@@ -9,45 +9,82 @@ __all__ = []
 import numpy as np
 from fastcore.basics import patch
 from ..errors import LARGEST, SMALLEST, FitError, FitWarning, check_number
-from .intervals import spread
-from .lawfit import Answer, LawFit, as_array, ends
+from .lawfit import Answer, as_array, ends
+from .saved import LawFit
 
-# %% ../../nbs/fitter/04_answers.ipynb #9a5f8577
-@patch
-def penalty(self:LawFit,
-    C,         # budget in FLOPs
-    times=2.,  # how many times smaller than optimal the model is; below 1 for larger
-    level=.95, # of the interval
-)->Answer: # target_compute, times, num_params, num_tokens, loss, penalty, penalty_lower, penalty_upper
-    """The loss paid at the same compute for a model `times` smaller than optimal. Beyond the runs the interval also holds the form's own error in ln N*,
-    which moves the valley under the model that was chosen."""
+# %% ../../nbs/fitter/04_answers.ipynb #15f29c8e
+def _numbers(out, scalar):
+    "An `Answer` of floats where one budget was asked about, else of arrays"
+    return Answer({k: float(np.atleast_1d(v)[0]) if scalar else v for k, v in out.items()})
+
+def _checked_times(C, times):
+    "Budgets, and how many times smaller the model is at each, as arrays of one shape"
     C = as_array(C, "C", "a positive number of FLOPs")
     times = as_array(times, "times", least=1e-12, most=1e12)
     if C.ndim and times.ndim and len(C) != len(times):
         raise FitError(f"times: expected one number, or one for each of the {len(C)} budgets, got "
                        f"{len(times)}. Pass one.")
-    C, times = np.broadcast_arrays(C, times)
+    return np.broadcast_arrays(C, times)
+
+@patch
+def penalty(self:LawFit,
+    C,         # budget in FLOPs
+    times=2.,  # how many times smaller than optimal the model is; below 1 for larger
+    level=.95, # of the interval
+)->Answer: # target_compute, times, num_params, num_tokens, loss; penalty with _lower and _upper
+    """The loss paid at the same compute for a model `times` smaller than optimal. Beyond the runs
+    the interval also holds the form's own error in `ln N*`, which moves the valley under the model
+    that was chosen."""
+    C, times = _checked_times(C, times)
+    scalar, times = C.ndim == 0, times.ravel()
     self._determined(self._optimum(C.ravel()))
     budgets, best = self._best(C.ravel())
-    def h(theta):
-        n = best(theta)[..., 0] - np.log(times.ravel())
-        loss = self.law.loss(self._plain(theta), n, np.log(budgets/self.k) - n)
-        return np.log(np.maximum(loss - np.exp(best(theta)[..., 2]), 1e-300))
-    value, away = h(self.theta[None])[0], np.abs(np.log(times.ravel()))
-    here = away < 1e-6               # the optimum itself costs nothing
-    moved = 2*self.form[1]*np.maximum(np.log(budgets/self.max_compute), 0)/np.where(here, 1, away)  # the penalty grows as (ln times)²
-    least = np.exp(best(self.theta[None])[0, :, 0])/times.ravel()
-    if not ((least >= SMALLEST) & (budgets/self.k/least >= SMALLEST)).all():
+    N = np.exp(best(self.theta[None])[0, :, 0])/times
+    if not ((N >= SMALLEST) & (budgets/self.k/N >= SMALLEST)).all():
         raise FitError(f"times: expected a model that has parameters, and tokens to train it on, "
-                       f"got {least.min():.2g} parameters. "
-                       "Pass a number nearer to 1.")
-    half = self._quantile(level)*np.hypot(spread(h, self.theta, self.root), moved)
-    value, half = np.where(here, -np.inf, value), np.where(here, 0, half)
-    N = np.exp(best(self.theta[None])[0, :, 0])/times.ravel()
+                       f"got {N.min():.2g} parameters. Pass a number nearer to 1.")
+    value, half = self._penalty(budgets, best, times, level)
     lower, upper = ends(value, half)
-    out = dict(target_compute=budgets, times=times.ravel(), num_params=N, num_tokens=budgets/self.k/N,
-               loss=self.predict(N, budgets/self.k/N), penalty=np.exp(value), penalty_lower=lower, penalty_upper=upper)
-    return Answer({k: float(np.atleast_1d(v)[0]) if C.ndim == 0 else v for k, v in out.items()})
+    D = budgets/self.k/N
+    out = dict(target_compute=budgets, times=times, num_params=N, num_tokens=D,
+               loss=self.predict(N, D), penalty=np.exp(value), penalty_lower=lower,
+               penalty_upper=upper)
+    return _numbers(out, scalar)
+
+# %% ../../nbs/fitter/04_answers.ipynb #40428a79
+@patch
+def _penalty(self:LawFit, budgets, best, times, level):
+    "ln of the penalty, and the half-width of its interval"
+    def h(theta):
+        at = best(theta)
+        n = at[..., 0] - np.log(times)
+        loss = self.law.loss(self._plain(theta), n, np.log(budgets/self.k) - n)
+        return np.log(np.maximum(loss - np.exp(at[..., 2]), 1e-300))
+
+    away = np.abs(np.log(times))
+    here = away < 1e-6 # the optimum itself costs nothing
+    # the penalty grows as (ln times)²
+    moved = 2*self.form[1]*self._beyond(budgets)/np.where(here, 1, away)
+    value, slopes = self.propagate(h)
+    half = self._quantile(level)*np.hypot(np.linalg.norm(slopes, axis=0), moved)
+    return np.where(here, -np.inf, value), np.where(here, 0, half)
+
+# %% ../../nbs/fitter/04_answers.ipynb #9a5f8577
+def _reachable(target, band):
+    "A `FitError` for a loss that no budget reaches, or that almost none misses"
+    least, most = band.expected_loss[[-1, 0]]
+    if (bad := target <= least).any():
+        raise FitError(f"loss: expected more than {least:.4g}, the least this law reaches with any "
+                       f"budget, got {target[bad][0]:.4g}. Raise the target.")
+    if (bad := target >= most).any():
+        raise FitError(f"loss: expected less than {most:.4g}, which almost no compute reaches, "
+                       f"got {target[bad][0]:.4g}. Lower the target.")
+
+def _crossing(target, curve, budgets):
+    "The budgets at which a falling curve of losses crosses the target; infinite where it does not"
+    curve = np.minimum.accumulate(curve)
+    lnC = np.interp(-np.log(target), -np.log(curve), np.log(budgets))
+    return np.exp(np.where(target < curve[-1], np.inf, lnC))
 
 @patch
 def budget_for(self:LawFit,
@@ -58,31 +95,42 @@ def budget_for(self:LawFit,
 )->Answer: # target_loss, compute, compute_lower, compute_upper, optimal_params, optimal_tokens
     "The least FLOPs that reach a loss"
     target = np.atleast_1d(as_array(loss, "loss", least=1e-30, most=1e30))
-    for v, name in ((unique_tokens, "unique_tokens"), (inference_tokens, "inference_tokens")):
-        check_number(v, name, least=0, most=LARGEST, optional=name == "unique_tokens",
-                     error=FitError)
+    check_number(unique_tokens, "unique_tokens", least=0, most=LARGEST, optional=True,
+                 error=FitError)
+    check_number(inference_tokens, "inference_tokens", least=0, most=LARGEST, error=FitError)
     lnC = np.log(self.max_compute) + np.linspace(-12, 25, 371)
     lnC = lnC[lnC < np.log(LARGEST)]
     band = self._optimum(np.exp(lnC), unique_tokens, inference_tokens, level)
-    least, most = band.expected_loss[[-1, 0]]
-    if (bad := target <= least).any():
-        raise FitError(f"loss: expected more than {least:.4g}, the least this law reaches with any budget, "
-                       f"got {target[bad][0]:.4g}. Raise the target.")
-    if (bad := target >= most).any():
-        raise FitError(f"loss: expected less than {most:.4g}, which almost no compute reaches, "
-                       f"got {target[bad][0]:.4g}. Lower the target.")
-    def cross(curve, none):
-        curve = np.minimum.accumulate(curve)
-        return np.where(target < curve[-1], none, np.interp(-np.log(target), -np.log(curve), lnC))
-    mid = np.exp(cross(band.expected_loss, np.inf))
-    at = self.optimum(mid, unique_tokens, inference_tokens, level)
-    out = dict(target_loss=target, compute=mid, compute_lower=np.exp(cross(band.expected_loss_lower, np.inf)),
-               compute_upper=np.exp(cross(band.expected_loss_upper, np.inf)),
+    _reachable(target, band)
+
+    C, lower, upper = (_crossing(target, band[f"expected_loss{end}"], band.target_compute)
+                       for end in ("", "_lower", "_upper"))
+    at = self.optimum(C, unique_tokens, inference_tokens, level)
+    out = dict(target_loss=target, compute=C, compute_lower=lower, compute_upper=upper,
                optimal_params=at.optimal_params, optimal_tokens=at.optimal_tokens)
-    return Answer({k: float(v[0]) if np.ndim(loss) == 0 else v for k, v in out.items()})
+    return _numbers(out, np.ndim(loss) == 0)
 
 # %% ../../nbs/fitter/04_answers.ipynb #dad11ad6
 def _flops(C): return f"{C:.3g}".replace("e+", "e")
+
+def _far(C, times):
+    return FitWarning("far_extrapolation",
+                      f"{_flops(C)} FLOPs is {times:.0f} times the largest run that was fitted.",
+                      "Train the predicted optimum at a budget in between and compare.")
+
+def _spent(C, U, gain, by_own_runs):
+    whose = "" if by_own_runs else ", going by what Muennighoff et al. found for text"
+    return FitWarning("data_spent",
+                      f"At {_flops(C)} FLOPs {_flops(U)} unique tokens are spent: the last ten "
+                      f"times of compute lower the loss by {gain:.2%}{whose}.",
+                      "More data, or data of another kind, would help; more compute does not.")
+
+def _disagreeing(C, code, what, value, lower, upper, law):
+    return FitWarning(code,
+                      f"At {_flops(C)} FLOPs Chinchilla's form puts the {what} at {value:.4g}, "
+                      f"outside the interval {lower:.4g} to {upper:.4g} of the {law} law.",
+                      "The form of the law decides here: add runs at larger budgets near the "
+                      "optimum.")
 
 @patch
 def warnings_at(self:LawFit,
@@ -92,22 +140,17 @@ def warnings_at(self:LawFit,
     "What to know before trusting the optimum at C"
     C, out = float(as_array(C, "C", "a positive number of FLOPs", ndim=0)), []
     times = C/self.max_compute
-    if times > 30:
-        out.append(FitWarning("far_extrapolation", f"{_flops(C)} FLOPs is {times:.0f} times the largest run that was fitted.",
-                                         "Train the predicted optimum at a budget in between and compare."))
+    if times > 30: out.append(_far(C, times))
     if unique_tokens is not None:
         U = float(as_array(unique_tokens, "unique_tokens", ndim=0))
         before, now = self._optimum([C/10, C], U).expected_loss
-        if now > .999*before:
-            whose = "" if "R_D" in self.params else ", going by what Muennighoff et al. found for text"
-            out.append(FitWarning("data_spent", f"At {_flops(C)} FLOPs {_flops(U)} unique tokens are spent: the last ten times of compute lower the loss by {1 - now/before:.2%}{whose}.",
-                                  "More data, or data of another kind, would help; more compute does not."))
-    if self.plain is not None:
-        ours, theirs = self._optimum(C), self.plain._optimum(C)
-        for code, name, what in (("forms_disagree_loss", "expected_loss", "loss"), ("forms_disagree_params", "optimal_params", "best size")):
-            lower, upper = ours[f"{name}_lower"], ours[f"{name}_upper"]
-            if not lower <= theirs[name] <= upper:
-                out.append(FitWarning(code, f"At {_flops(C)} FLOPs Chinchilla's form puts the {what} at {theirs[name]:.4g}, "
-                                      f"outside the interval {lower:.4g} to {upper:.4g} of the {self.law.name} law.",
-                                      "The form of the law decides here: add runs at larger budgets near the optimum."))
+        if now > .999*before: out.append(_spent(C, U, 1 - now/before, "R_D" in self.params))
+    if self.plain is None: return out
+
+    ours, theirs = self._optimum(C), self.plain._optimum(C)
+    for code, name, what in (("forms_disagree_loss", "expected_loss", "loss"),
+                             ("forms_disagree_params", "optimal_params", "best size")):
+        lower, upper = ours[f"{name}_lower"], ours[f"{name}_upper"]
+        if not lower <= theirs[name] <= upper:
+            out.append(_disagreeing(C, code, what, theirs[name], lower, upper, self.law.name))
     return out

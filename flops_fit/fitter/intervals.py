@@ -101,7 +101,7 @@ def linearised(
     with np.errstate(invalid="ignore"): # a root that is not finite, where runs are few, gives NaN
         steps = (root*eps).T
         out = np.asarray(h(np.concatenate([theta[None], theta + steps, theta - steps])), float)
-        up, down = np.split(out[1:], 2)
+        up, down = out[1:len(steps) + 1], out[len(steps) + 1:]
         return out[0], (up - down)/(2*eps.reshape(-1, *[1]*(out.ndim - 1)))
 
 def spread(
