@@ -4,15 +4,16 @@ from ..lazy import lazily
 __getattr__, __dir__, __all__ = lazily(__name__, {
     "analyzer": "ScalingLawAnalyzer",
     "answers": "LawFit",
+    "ceiling": "CEILING_PRIORS fit_bounded",
     "coupled":
-        "PRIORS near_optimal_weights scale posterior_mode posterior_spread lack_of_fit "
-        "fit_coupled",
+        "PRIORS near_optimal_weights lowest_loss scale posterior_mode posterior_spread "
+        "lack_of_fit fit_coupled",
     "curves": "IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
     "diagnostics": "design_warnings grid_edges parabola_bias disagreements diagnose next_step",
     "forms":
-        "REPEATS columns_of stack_slopes chinchilla_loss chinchilla_starts coupled_loss "
-        "coupled_starts saturate best_size_for repeated_loss repeated_starts "
-        "differenced_loss scattered_starts",
+        "SOFTNESS REPEATS columns_of stack_slopes chinchilla_loss chinchilla_starts "
+        "coupled_loss coupled_starts bounded_loss saturate best_size_for repeated_loss "
+        "repeated_starts differenced_loss scattered_starts",
     "freedom": "Freedom free_parameters start_columns",
     "inputs": "checked_runs",
     "intervals":
@@ -20,8 +21,8 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
         "bootstrap",
     "lawfit": "as_array ends Answer",
     "laws":
-        "CHINCHILLA COUPLED KAPLAN DATA_CONSTRAINED COUPLED_REPEATS LAWS Law "
-        "checked_counts",
+        "CHINCHILLA COUPLED BOUNDED KAPLAN DATA_CONSTRAINED COUPLED_REPEATS "
+        "BOUNDED_REPEATS LAWS Law checked_counts",
     "optimum": "tokens_left family_optimum searched_optimum",
     "parametric": "fit_parametric",
     "power_law": "PowerLawFit fit_power_law",

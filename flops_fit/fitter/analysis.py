@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ScalingAnalysis']
 
-# %% ../../nbs/fitter/12_analysis.ipynb #a8cc104d
+# %% ../../nbs/fitter/12_analysis.ipynb #1eeb87b7
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 import numpy as np, pandas as pd
@@ -19,7 +19,7 @@ from .laws import (BOUNDED, BOUNDED_REPEATS, COUPLED, COUPLED_REPEATS,
                                    DATA_CONSTRAINED, KAPLAN, REPEATS)
 from ..text import human
 
-# %% ../../nbs/fitter/12_analysis.ipynb #f0a039a6
+# %% ../../nbs/fitter/12_analysis.ipynb #ea00f391
 @dataclass(repr=False)
 class ScalingAnalysis:
     "What the runs say about the compute-optimal model, by every approach they allow"
@@ -63,7 +63,7 @@ class ScalingAnalysis:
         "L* = k·C^-gamma + E, likewise"
         return _implied(self, 2)
 
-# %% ../../nbs/fitter/12_analysis.ipynb #318f5007
+# %% ../../nbs/fitter/12_analysis.ipynb #83e5d3d8
 @patch
 def _need_law(self:ScalingAnalysis):
     "The law, or a `FitError` that says what to do for one"
@@ -85,7 +85,7 @@ def _unique(self:ScalingAnalysis, unique_tokens):
     expected = "one positive number, 'data' or None"
     return float(as_array(unique_tokens, "unique_tokens", expected, ndim=0))
 
-# %% ../../nbs/fitter/12_analysis.ipynb #e7162f08
+# %% ../../nbs/fitter/12_analysis.ipynb #a8e292fc
 @patch
 def _stand_in(self:ScalingAnalysis, law, U):
     """The law and the number of tokens that answer for `law` where there are U unique tokens.
@@ -107,7 +107,7 @@ def _repeating(self:ScalingAnalysis):
     return (f"the first {human(self.as_new, 2)} looks are as good as new, as in these runs, and "
             f"those after them {as_text}")
 
-# %% ../../nbs/fitter/12_analysis.ipynb #47e97146
+# %% ../../nbs/fitter/12_analysis.ipynb #ece8f301
 @patch
 def _loss(self:ScalingAnalysis, N, D, unique_tokens="data", interval=None):
     "The loss `law` expects of N parameters and D tokens, as `LawFit.predict` gives it"
@@ -133,7 +133,7 @@ def _optimum(self:ScalingAnalysis, law, C, unique_tokens="data"):
     for end in ("", "_lower", "_upper"): best[f"epochs{end}"] = best[f"optimal_tokens{end}"]/U
     return Answer(best, unique_tokens=np.full(np.shape(C), U) if np.ndim(C) else U)
 
-# %% ../../nbs/fitter/12_analysis.ipynb #99e3d7e9
+# %% ../../nbs/fitter/12_analysis.ipynb #78e66684
 @patch
 def predict(self:ScalingAnalysis,
     C, # budget in FLOPs, a number or an array
@@ -164,7 +164,7 @@ def _asked(question, none):
     try: return question()
     except FitError: return none
 
-# %% ../../nbs/fitter/12_analysis.ipynb #5c9124c3
+# %% ../../nbs/fitter/12_analysis.ipynb #5dbfa661
 def _line(fit, col):
     "theta (S,p) -> ln at the largest run, exponent and ln floor (S,3) of N*, D* or L*"
     at = np.log(fit.max_compute)
@@ -208,7 +208,7 @@ def _r_squared(power, analysis, what):
     miss = y - np.log(power.predict(points.compute_budget.to_numpy(float)))
     return float(1 - (miss**2).sum()/((y - y.mean())**2).sum())
 
-# %% ../../nbs/fitter/12_analysis.ipynb #dbf5c917
+# %% ../../nbs/fitter/12_analysis.ipynb #ff638c51
 _ends = ("", "_lower", "_upper")
 
 def _number(name, values):
@@ -235,7 +235,7 @@ def _row_of_law(fit, C):
     for ours, theirs in _theirs.items(): row |= _number(ours, (best[theirs + end] for end in _ends))
     return row
 
-# %% ../../nbs/fitter/12_analysis.ipynb #873086c8
+# %% ../../nbs/fitter/12_analysis.ipynb #2cc61d43
 @patch
 def _budget(self:ScalingAnalysis, C):
     "C, by default ten times the largest run"
@@ -258,7 +258,7 @@ def approaches(self:ScalingAnalysis,
     rows |= {name: _row_of_law(fit, C) for name, fit in laws.items() if fit is not None}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("approach")
 
-# %% ../../nbs/fitter/12_analysis.ipynb #9cfb9845
+# %% ../../nbs/fitter/12_analysis.ipynb #023c64ee
 @patch
 def disagreements(self:ScalingAnalysis,
     C=None, # FLOPs at which to compare (default: ten times the largest run)

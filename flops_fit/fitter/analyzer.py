@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ScalingLawAnalyzer', 'ScalingAnalysis']
 
-# %% ../../nbs/fitter/13_analyzer.ipynb #ef5a5ba3
+# %% ../../nbs/fitter/13_analyzer.ipynb #65f78eba
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from ..errors import FitError, FitWarning, as_number
@@ -19,10 +19,10 @@ from .select import choose_law, held_out_at_top
 from .table import isoflop_budgets, read_runs
 from ..text import flop, human
 
-# %% ../../nbs/fitter/13_analyzer.ipynb #49c01e62
+# %% ../../nbs/fitter/13_analyzer.ipynb #ca624d1e
 _all_ = ["ScalingAnalysis"]
 
-# %% ../../nbs/fitter/13_analyzer.ipynb #2899861a
+# %% ../../nbs/fitter/13_analyzer.ipynb #db7d5878
 def _completed(table):
     "The completed runs, how many others there were, and warnings"
     done = table.status == "completed"
@@ -43,7 +43,7 @@ def _completed(table):
         out.append(FitWarning("mixed_simulated", message, remedy))
     return runs, lost, out
 
-# %% ../../nbs/fitter/13_analyzer.ipynb #57ca31ca
+# %% ../../nbs/fitter/13_analyzer.ipynb #da66f865
 def _compute_factor(runs, k):
     "k of these runs, and what to say if it is not the one that was assumed"
     own = runs.flops/(runs.num_params*runs.num_tokens)
@@ -54,7 +54,7 @@ def _compute_factor(runs, k):
     remedy = "C in every table is counted as the runs counted it."
     return used, [FitWarning("flops_factor", message, remedy)]
 
-# %% ../../nbs/fitter/13_analyzer.ipynb #aea002f4
+# %% ../../nbs/fitter/13_analyzer.ipynb #12d38436
 @dataclass
 class _Found:
     "What one approach adds to the analysis"
@@ -62,7 +62,7 @@ class _Found:
     warnings:list=field(default_factory=list) # `FitWarning`s
     skipped:dict=field(default_factory=dict)  # approach -> why it could not be made
 
-# %% ../../nbs/fitter/13_analyzer.ipynb #2c478101
+# %% ../../nbs/fitter/13_analyzer.ipynb #77a45543
 def _laws(runs, k):
     "Approach 3: every form"
     groups = None
@@ -96,7 +96,7 @@ def _with_repeats(runs, fits):
     if law is new: fits["as_new"] = float((runs.num_tokens/U).max())
     return _Found(fits, [why, *law.warnings])
 
-# %% ../../nbs/fitter/13_analyzer.ipynb #c1178435
+# %% ../../nbs/fitter/13_analyzer.ipynb #4263ebce
 def _on_budgets(runs, k, law):
     "N, loss and budget of the runs that have one; losses moved along a law, if any, to the budget"
     at = runs[runs.compute_budget.notna()]
@@ -136,7 +136,7 @@ def _curves(runs, k, law=None):
     found.fits["optimal_points"] = _best_points(runs, isoflop)
     return found
 
-# %% ../../nbs/fitter/13_analyzer.ipynb #b7be0d20
+# %% ../../nbs/fitter/13_analyzer.ipynb #6aa2fd85
 def _envelope(runs, k):
     "Approach 1"
     points = runs.groupby("num_params").num_tokens.nunique()
@@ -149,7 +149,7 @@ def _envelope(runs, k):
     except FitError as e: return _Found(skipped=dict(envelope=str(e)))
     return _Found(dict(envelope=fit), [*fit.warnings])
 
-# %% ../../nbs/fitter/13_analyzer.ipynb #132499a4
+# %% ../../nbs/fitter/13_analyzer.ipynb #6dc62ec5
 def _limited(analysis):
     "What to say where the optimum would repeat the data"
     if analysis.law is None: return []
@@ -177,7 +177,7 @@ def _merged(warnings):
         out.append(w)
     return out
 
-# %% ../../nbs/fitter/13_analyzer.ipynb #dd0ea33b
+# %% ../../nbs/fitter/13_analyzer.ipynb #fea3fef6
 class ScalingLawAnalyzer:
     "Reads runs; `analyze` fits every approach they allow"
     def __init__(self,

@@ -6,7 +6,7 @@
 __all__ = ['PRIORS', 'near_optimal_weights', 'lowest_loss', 'scale', 'posterior_mode', 'posterior_spread', 'lack_of_fit',
            'fit_coupled']
 
-# %% ../../nbs/fitter/06_coupled.ipynb #a2d289fc
+# %% ../../nbs/fitter/06_coupled.ipynb #c63fa35a
 from dataclasses import replace
 import numpy as np
 from scipy.special import fdtrc, fdtri
@@ -17,7 +17,7 @@ from .lawfit import LawFit
 from .laws import COUPLED
 from .solver import best_of, condition, huber
 
-# %% ../../nbs/fitter/06_coupled.ipynb #8048bd51
+# %% ../../nbs/fitter/06_coupled.ipynb #ccd3e01f
 def near_optimal_weights(
     C,        # FLOPs of each run (n,)
     loss,     # its loss
@@ -28,7 +28,7 @@ def near_optimal_weights(
     w = (C/C.max())**power/(1 + (np.log(loss/best)/.1)**2)
     return w/w.mean()
 
-# %% ../../nbs/fitter/06_coupled.ipynb #276d938f
+# %% ../../nbs/fitter/06_coupled.ipynb #a3aa5c21
 # mean and standard deviation of the logs
 PRIORS = dict(E=(-.4, .3), alpha=(np.log(.3), .5), beta=(np.log(.3), .5), g=(-.6, .7))
 
@@ -47,7 +47,7 @@ def _priors(loss, free):
         if p == "E": mean[i] += np.log(lowest_loss(loss))
     return mean, sd
 
-# %% ../../nbs/fitter/06_coupled.ipynb #7e8f1ee7
+# %% ../../nbs/fitter/06_coupled.ipynb #b25618bd
 def scale(
     r, # residuals (n,)
 )->float:
@@ -56,7 +56,7 @@ def scale(
     rms = float(np.sqrt((np.clip(r, -6*mad, 6*mad)**2).mean()))
     return max(rms, float(mad), 1e-12)*np.sqrt(n/max(n - 5, 1))
 
-# %% ../../nbs/fitter/06_coupled.ipynb #9318d4c6
+# %% ../../nbs/fitter/06_coupled.ipynb #31192c3b
 def posterior_mode(
     fit,       # a `LawFit` with its runs, weights and the priors' means, but no estimate yet
     sd,        # spreads of the priors on the working parameters (p,), infinite where there is none
@@ -81,7 +81,7 @@ def posterior_mode(
     return replace(fit, phi=best[0], theta=theta, objective=objective, delta=delta, sigma=sigma,
                    prior_root=problem.prior_root, reached=share)
 
-# %% ../../nbs/fitter/06_coupled.ipynb #6297f53c
+# %% ../../nbs/fitter/06_coupled.ipynb #a39e7302
 def _starts(fit):
     "Working parameters (3,6)"
     problem, out = fit.problem, [np.r_[fit.plain.theta, np.log(.95)]]
@@ -95,7 +95,7 @@ def _starts(fit):
         out.append(np.r_[np.log(e*lowest), ln_AB, np.log([power, power]), ln_g])
     return np.array(out)
 
-# %% ../../nbs/fitter/06_coupled.ipynb #416d1a2f
+# %% ../../nbs/fitter/06_coupled.ipynb #a68ec570
 def _design_effect(r, groups):
     "1 + (rows per group - 1)·(correlation of the residuals within groups)"
     sizes, k = np.bincount(groups), groups.max() + 1
@@ -117,7 +117,7 @@ def posterior_spread(
     root = fit.M@(vec/np.sqrt(np.maximum(val, 1e-13*val.max())))*2*fit.sigma*np.sqrt(wider)
     return replace(fit, root=root, condition=condition(np.c_[J, P]))
 
-# %% ../../nbs/fitter/06_coupled.ipynb #31c8a4b5
+# %% ../../nbs/fitter/06_coupled.ipynb #1c44cb28
 def _passed_on(plain):
     "Warnings of the plain fit"
     own = {"at_bound", "no_floor", "many_optima", "uneven_noise"}
@@ -139,7 +139,7 @@ def _unfitted(plain, freedom, power):
                   prior_mean=mean, form=(.003, .05), noise_in_loss=True,
                   plain=plain, warnings=_passed_on(plain))
 
-# %% ../../nbs/fitter/06_coupled.ipynb #9f7f9ddc
+# %% ../../nbs/fitter/06_coupled.ipynb #6e1daac9
 def _misfit(fit, delta):
     "Weighted Huber loss of the residuals"
     return float((fit.data["weights"]*huber(fit.residuals, delta)).sum())
@@ -161,7 +161,7 @@ def _freed(fit, sd, starts):
         fit = replace(freer, warnings=[*passed_on, note])
     return fit
 
-# %% ../../nbs/fitter/06_coupled.ipynb #9a0a67cd
+# %% ../../nbs/fitter/06_coupled.ipynb #8df63f78
 def _weighted(plain, freedom, power, starts=None):
     "The coupled law with compute weighing (C/Cmax)^power"
     fit = _unfitted(plain, freedom, power)
@@ -186,7 +186,7 @@ def _unlikely(fit):
         out.append(FitWarning("noisy", f"The runs scatter {fit.sigma:.1%} around the law.", remedy))
     return out
 
-# %% ../../nbs/fitter/06_coupled.ipynb #9256bb0b
+# %% ../../nbs/fitter/06_coupled.ipynb #755c2163
 def _unexplained(r, F):
     "The squares of r (n,) that the columns of F (n,m) leave over"
     F = F/np.linalg.norm(F, axis=0)
@@ -212,7 +212,7 @@ def lack_of_fit(
     share = 1 - after/before if before > 0 else 0.
     return dict(F=F, df1=3, df2=df, p=float(fdtrc(3, df, max(F, 0))), share=share)
 
-# %% ../../nbs/fitter/06_coupled.ipynb #0de750b4
+# %% ../../nbs/fitter/06_coupled.ipynb #6024505d
 def fit_coupled(
     plain,            # Chinchilla's own fit to the same runs
     freedom:Freedom,  # what is free of the six parameters

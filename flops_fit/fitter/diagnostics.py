@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['design_warnings', 'grid_edges', 'parabola_bias', 'disagreements', 'diagnose', 'next_step']
 
-# %% ../../nbs/fitter/11_diagnostics.ipynb #5c7b8e0a
+# %% ../../nbs/fitter/11_diagnostics.ipynb #f8697e35
 import numpy as np, pandas as pd
 from ..errors import (LARGEST, SMALLEST, FitError, FitWarning, as_floats, check_kind,
                               check_number, check_numbers, refuse)
@@ -15,7 +15,7 @@ from .lawfit import LawFit
 from .select import check_budget, check_fit, held_out, influence
 from ..text import between, flop, human
 
-# %% ../../nbs/fitter/11_diagnostics.ipynb #18775c99
+# %% ../../nbs/fitter/11_diagnostics.ipynb #da5172e4
 def design_warnings(
     N, # parameters of each run, (n,)
     D, # training tokens of each run
@@ -51,7 +51,7 @@ def _token_warnings(N, D):
     remedy = "Run several tokens-per-parameter ratios, a factor of 4 or more apart, at each budget."
     return [FitWarning("one_ratio", message, remedy)]
 
-# %% ../../nbs/fitter/11_diagnostics.ipynb #a3fbe4f1
+# %% ../../nbs/fitter/11_diagnostics.ipynb #18a471ed
 def grid_edges(
     N,       # parameters of each run, (n,)
     loss,    # loss of each run
@@ -85,14 +85,14 @@ def _edge_warnings(N, loss, budgets):
         out.append(FitWarning("grid_edge", message, remedy))
     return out
 
-# %% ../../nbs/fitter/11_diagnostics.ipynb #fa4c53ad
+# %% ../../nbs/fitter/11_diagnostics.ipynb #4c761d84
 def parabola_bias(
     fit,      # a `LawFit`
     N,        # parameters of the runs in isoFLOP budgets, (n,)
     budgets,  # their budgets
     C,        # FLOPs at which to compare
     degree=2, # of the polynomial
-)->float: # ln(N* by approach 2 / N* of the law): .1 is 10% too large
+)->float: # ln of (`N*` by approach 2 over `N*` of the law): .1 is 10% too large
     """By how much approach 2 would miss the optimum of `fit` on these runs without any noise.
     NaN where it finds no valley"""
     C = check_budget(C)
@@ -107,7 +107,7 @@ def parabola_bias(
         return float(np.log(curves.n_opt.predict(C)/fit.optimum(C)["optimal_params"]))
     except FitError: return np.nan
 
-# %% ../../nbs/fitter/11_diagnostics.ipynb #12caddd3
+# %% ../../nbs/fitter/11_diagnostics.ipynb #bbd9cc20
 _compared = {"num_params": ("N*", human), "loss": ("the loss", "{:.4g}".format)}
 
 def _check_table(table):
@@ -128,7 +128,7 @@ def _too_far_apart(row, reference, what):
     allowed = np.hypot(*((high - low)/2))
     return np.isfinite(allowed) and abs(v[0] - v[1]) > allowed
 
-# %% ../../nbs/fitter/11_diagnostics.ipynb #0ffcb2b1
+# %% ../../nbs/fitter/11_diagnostics.ipynb #7b097c5a
 _remedies = {
     "parabola": "A parabola is biased where a valley is steeper on one side; trust the law, "
                 "or narrow the grid around the optimum.",
@@ -163,7 +163,7 @@ def disagreements(
             out.append(FitWarning("approaches_disagree", message, _remedies.get(name, _verify)))
     return out
 
-# %% ../../nbs/fitter/11_diagnostics.ipynb #c0018055
+# %% ../../nbs/fitter/11_diagnostics.ipynb #fccbdd6e
 def _form_warnings(fit):
     "Is what the law leaves over a pattern?"
     if "local_fit" in {w.code for w in fit.warnings}: return []
@@ -199,7 +199,7 @@ def _held_out_warnings(fit):
               "train the predicted optimum there and compare.")
     return [FitWarning("held_out", message, remedy)]
 
-# %% ../../nbs/fitter/11_diagnostics.ipynb #21ec03a6
+# %% ../../nbs/fitter/11_diagnostics.ipynb #a3c5f575
 def _floats(table, *columns): return [np.asarray(table[c], float) for c in columns]
 
 def _named(runs, rows):
@@ -231,7 +231,7 @@ def diagnose(
     out += _held_out_warnings(fit)
     return out + [w for w in fit.warnings_at(C) if w.code != "far_extrapolation"]
 
-# %% ../../nbs/fitter/11_diagnostics.ipynb #49748065
+# %% ../../nbs/fitter/11_diagnostics.ipynb #ac02ad45
 def _design_step(analysis, codes):
     "A sentence where the runs cannot answer; else None"
     runs = analysis.runs
@@ -267,7 +267,7 @@ def _widen(runs):
             f"{human(edge.num_params)} parameters, {human(edge.num_params*(.5 if low else 2))} for "
             "instance: the lowest loss lies on the edge of the grid.")
 
-# %% ../../nbs/fitter/11_diagnostics.ipynb #ed465875
+# %% ../../nbs/fitter/11_diagnostics.ipynb #d99476b6
 def _verify_step(analysis, codes):
     "Train the optimum five times beyond the largest run"
     C = 5*analysis.runs.flops.max()

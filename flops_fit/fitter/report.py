@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ScalingAnalysis']
 
-# %% ../../nbs/fitter/12b_report.ipynb #d4514e9f
+# %% ../../nbs/fitter/12b_report.ipynb #55593121
 from html import escape
 import numpy as np, pandas as pd
 from fastcore.basics import patch
@@ -15,10 +15,10 @@ from .diagnostics import next_step
 from .lawfit import as_array
 from ..text import between, flop, human
 
-# %% ../../nbs/fitter/12b_report.ipynb #cb6b8bc1
+# %% ../../nbs/fitter/12b_report.ipynb #434ad2e2
 _all_ = ["ScalingAnalysis"]
 
-# %% ../../nbs/fitter/12b_report.ipynb #c4f6def1
+# %% ../../nbs/fitter/12b_report.ipynb #e689b373
 def _beyond(times):
     "How far beyond the largest run, in words"
     if times <= 1.0001: return "inside"
@@ -39,7 +39,7 @@ def _markdown(head, rows):
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
     return "\n".join([lines[0], "|" + "---:|"*len(head), *lines[1:]])
 
-# %% ../../nbs/fitter/12b_report.ipynb #bf2d9e66
+# %% ../../nbs/fitter/12b_report.ipynb #c1fae111
 # warnings without which no number of the table should be read
 _grave = ("one_ratio", "one_budget", "one_size", "grid_edge", "approaches_disagree",
           "forms_disagree_loss", "forms_disagree_params", "prior_on_E", "few_runs", "noisy")
@@ -78,7 +78,7 @@ def chinchilla_table(self:ScalingAnalysis,
     grave = [f"\n- {w.message} {w.remedy}" for w in self.warnings if w.code in _grave]
     return _markdown(head, rows) + "\n\n" + " ".join(notes) + "".join(grave)
 
-# %% ../../nbs/fitter/12b_report.ipynb #1ef72ad5
+# %% ../../nbs/fitter/12b_report.ipynb #fd47b485
 @patch(as_prop=True)
 def next_step(self:ScalingAnalysis):
     "The single most useful next thing to do"
@@ -93,7 +93,7 @@ def disagreement(self:ScalingAnalysis)->str:
     agree = f"At {flop(10*self.max_compute)} FLOPs the approaches agree within their intervals."
     return found or agree
 
-# %% ../../nbs/fitter/12b_report.ipynb #bb2ef5d0
+# %% ../../nbs/fitter/12b_report.ipynb #f76c45c5
 def _span(values, show):
     "The range of a column, or its one value"
     least, most = values.min(), values.max()
@@ -132,7 +132,7 @@ def _facts(self:ScalingAnalysis):
                      f"D* as C^{D.exponent_a:.3f}")
     return facts + ([_test_fact(self)] if len(self.held_out) else [])
 
-# %% ../../nbs/fitter/12b_report.ipynb #5d7fea27
+# %% ../../nbs/fitter/12b_report.ipynb #971d06bf
 _shown = dict(a=("a", "{:.3f}".format), b=("b", "{:.3f}".format), num_params=("N*", human),
               num_tokens=("D*", human), loss=("loss", "{:.4g}".format))
 
@@ -156,7 +156,7 @@ def summary(self:ScalingAnalysis,
     lines += [f"! {w}" for w in self.warnings]
     return "\n".join([*lines, f"\nNext: {self.next_step}"])
 
-# %% ../../nbs/fitter/12b_report.ipynb #e16a295e
+# %% ../../nbs/fitter/12b_report.ipynb #84045008
 @patch
 def __repr__(self:ScalingAnalysis):
     simulated = "simulated, " if self.simulated else ""

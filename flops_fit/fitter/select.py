@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_fit', 'check_budget', 'influence', 'held_out', 'held_out_at_top', 'choose_law']
 
-# %% ../../nbs/fitter/10_select.ipynb #9216afc0
+# %% ../../nbs/fitter/10_select.ipynb #89aa9e97
 import numpy as np, pandas as pd
 from scipy.special import fdtri
 from ..errors import (LARGEST, SMALLEST, FitError, FitWarning, check_kind, check_number,
@@ -19,7 +19,7 @@ from .repeats import fit_repeats
 from .solver import huber, solve
 from ..text import human
 
-# %% ../../nbs/fitter/10_select.ipynb #5117b5bd
+# %% ../../nbs/fitter/10_select.ipynb #d07d4594
 def check_fit(
     fit,        # what came
     name="fit", # of the argument
@@ -36,7 +36,7 @@ def check_budget(
     return check_number(C, "C", least=SMALLEST, most=LARGEST, optional=optional,
                         expected="a positive number of FLOPs", error=FitError)
 
-# %% ../../nbs/fitter/10_select.ipynb #80c83d15
+# %% ../../nbs/fitter/10_select.ipynb #606a6e7d
 def _refitted_without(fit, group):
     "Working parameters (G,p) of refits, each without the runs of one group"
     n, G = fit.num_runs, group.max() + 1
@@ -71,7 +71,7 @@ def influence(
                               params_in_se=shift[:, 0]/se[0], loss_in_se=shift[:, 2]/se[1]))
     return moved.sort_values("params_in_se", key=np.abs, ascending=False, ignore_index=True)
 
-# %% ../../nbs/fitter/10_select.ipynb #289911bd
+# %% ../../nbs/fitter/10_select.ipynb #364ca9ae
 def _tokens(unique_tokens, n):
     return check_numbers(unique_tokens, "unique_tokens", least=SMALLEST, most=LARGEST, n=n,
                          scalar=True, error=FitError)
@@ -99,7 +99,7 @@ def _missed(loss, p):
     return dict(rms=float(np.sqrt((miss**2).mean())), mean=float(miss.mean()),
                 inside=float(inside.mean()), half_width=float(np.log(p.upper/p.lower).mean()/2))
 
-# %% ../../nbs/fitter/10_select.ipynb #b07aec93
+# %% ../../nbs/fitter/10_select.ipynb #373268b5
 def held_out(
     fit,     # a `LawFit`; its own law and Chinchilla's are tried
     h=2.5,   # fit runs with C <= Cmax/h
@@ -132,7 +132,7 @@ def held_out(
     except FitError: return empty
     return pd.DataFrame.from_dict(rows, orient="index")
 
-# %% ../../nbs/fitter/10_select.ipynb #e055b646
+# %% ../../nbs/fitter/10_select.ipynb #b0314dea
 def held_out_at_top(
     fit, # the coupled `LawFit`
     unique_tokens=None, # unique tokens of each run
@@ -146,7 +146,7 @@ def held_out_at_top(
     second = held_out(fit, 8, near, unique_tokens)
     return second if len(second) else first
 
-# %% ../../nbs/fitter/10_select.ipynb #92f5db8b
+# %% ../../nbs/fitter/10_select.ipynb #1e7e5f7d
 def _by_held_out(held, name):
     "Is the repeats law better at predicting held-out runs, and why we say so"
     ours, theirs = held.rms["repeats"], held.rms[name]
@@ -165,7 +165,7 @@ def _by_misfit(new, repeats):
            f"(scatter {repeats.sigma:.1%} instead of {new.sigma:.1%})")
     return better, why
 
-# %% ../../nbs/fitter/10_select.ipynb #ef5409bf
+# %% ../../nbs/fitter/10_select.ipynb #e2581f90
 def choose_law(
     new,     # `LawFit` that takes every token as new: the coupled or the bounded law's
     repeats, # `LawFit` of the same runs that does not
