@@ -270,6 +270,7 @@ def disagreements(self:ScalingAnalysis,
     N = self.runs.num_params[at.index]
     def bias(degree): return parabola_bias(self.law, N, at, C, degree)
     table = self.approaches(C)
-    beside = [name for name in ("Chinchilla", "repeats", "coupled", "bounded") if name in table.index[:-1]]
+    laws = {"Chinchilla", "repeats", "coupled", "bounded"}
+    beside = [name for name in table.index[:-1] if name in laws]
     return disagreements(table.drop(index=beside), C,
                          dict(parabola=lambda: bias(2), cubic=lambda: bias(3)))

@@ -76,8 +76,8 @@ def fit_bounded(
     coupled,       # the coupled `LawFit` of the same runs, with no parameter fixed
     baseline_loss, # loss of a model that knows nothing
 )->LawFit:
-    """The coupled law under a ceiling, with weak priors. Raises `FitError` where baseline_loss is no
-    positive number above the lowest loss of the runs"""
+    """The coupled law under a ceiling, with weak priors. Raises `FitError` where baseline_loss is
+    no number above the lowest loss of the runs"""
     if not isinstance(coupled, LawFit) or coupled.prior_root is None:
         refuse("coupled", "the coupled LawFit of the same runs", coupled,
                "pass fit_parametric(..., law='coupled')", FitError)
