@@ -5,13 +5,11 @@
 # %% auto #0
 __all__ = ['count_params', 'training_flops', 'check_flops', 'rule_factor', 'FlopCount', 'exact_flops']
 
-# %% ../../nbs/planner/02_flops.ipynb #7dcdcdee
-import itertools
+# %% ../../nbs/planner/02_flops.ipynb #0cdb15cd
 from dataclasses import dataclass
 from ..errors import LARGEST, SMALLEST, ContractError, check_kind, check_number, refuse
-from .dataset import split_sample
 
-# %% ../../nbs/planner/02_flops.ipynb #8e4e60d4
+# %% ../../nbs/planner/02_flops.ipynb #97c2e279
 def count_params(
     model, # an nn.Module, built anywhere, "meta" included
 )->dict: # num_params (the model's own count), total, non_embedding
@@ -25,7 +23,7 @@ def count_params(
     own = model.num_params() if callable(getattr(model, "num_params", None)) else total
     return dict(num_params=own, total=total, non_embedding=total - sum(tables.values()))
 
-# %% ../../nbs/planner/02_flops.ipynb #4519e228
+# %% ../../nbs/planner/02_flops.ipynb #f807cdf1
 def _positive(name, value):
     return check_number(value, name, least=SMALLEST, most=LARGEST,
                         expected="a positive finite number", fix=f"pass {name} > 0")
@@ -40,7 +38,7 @@ def training_flops(
     k = _positive("flops_per_param_per_token", flops_per_param_per_token)
     return k*_positive("num_params", num_params)*_positive("num_tokens", num_tokens)
 
-# %% ../../nbs/planner/02_flops.ipynb #0268cd60
+# %% ../../nbs/planner/02_flops.ipynb #ae54639f
 def check_flops(
     flops, # k of C = k·N·D, or "exact"
 ): # the same, k as a plain number
@@ -55,7 +53,7 @@ def rule_factor(
     "k of the rule that is planned with: 6 where FLOPs are counted exactly."
     return 6. if flops == "exact" else float(flops)
 
-# %% ../../nbs/planner/02_flops.ipynb #c32121df
+# %% ../../nbs/planner/02_flops.ipynb #d4124708
 @dataclass
 class FlopCount:
     "Training FLOPs of one token, counted both ways."
@@ -78,14 +76,7 @@ class FlopCount:
         return (f"FlopCount(exact {self.exact:.4g}, rule {self.rule:.4g} FLOPs a token: "
                 f"exact is {self.ratio:.2f} times the rule)")
 
-# %% ../../nbs/planner/02_flops.ipynb #e62ed0ee
-def _some_batch(source, n):
-    "Up to `n` samples of the data, as (inputs, targets)."
-    import torch
-    if source.num_samples is not None: return source.batch(torch.arange(min(n, source.num_samples)))
-    samples = list(itertools.islice(source.stream(), n))
-    return split_sample(torch.utils.data.default_collate(samples))
-
+# %% ../../nbs/planner/02_flops.ipynb #497b9aab
 def _counted_flops(task, size, x, y):
     "FLOPs of one forward and backward pass over the batch (x, y), on fake tensors."
     import torch
@@ -98,7 +89,7 @@ def _counted_flops(task, size, x, y):
         with counter: task.loss_fn(model(torch.empty_like(x)), torch.empty_like(y)).backward()
     return counter.get_total_flops()
 
-# %% ../../nbs/planner/02_flops.ipynb #54156793
+# %% ../../nbs/planner/02_flops.ipynb #e6e8e4c3
 def exact_flops(
     task, # a `Task` with a model family, data and a loss
     size, # value of the size parameter
@@ -117,7 +108,7 @@ def exact_flops(
         raise ContractError("dataset", "data to take a batch's shapes from", "None",
                             "pass dataset=, or plan with flops=6")
 
-    x, y = _some_batch(task.train, batch_size)
+    x, y = task.train.some(batch_size)
     n = min(batch_size, task.train.num_samples or batch_size)
     with torch.random.fork_rng(devices=[]):
         model = task.build(size, "meta")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['guess_optimum', 'check_budgets', 'plan_sweep', 'plan_optimum']
 
-# %% ../../nbs/planner/06_sweep_design.ipynb #37693792
+# %% ../../nbs/planner/06_sweep_design.ipynb #dc791448
 import math
 from dataclasses import dataclass
 from ..errors import (LARGEST, SMALLEST, ContractError, as_number, check_kind,
@@ -18,7 +18,7 @@ from .layout import cells_where, feasible, lay_out
 from .plan import SweepPlan
 from .recipe import Recipe
 
-# %% ../../nbs/planner/06_sweep_design.ipynb #b747cc8c
+# %% ../../nbs/planner/06_sweep_design.ipynb #3e10065f
 _EPOCH = dict(E=1.8172, A=482.01, B=2085.43, alpha=.3478, beta=.3658)
 
 def guess_optimum(
@@ -38,7 +38,7 @@ def guess_optimum(
     log_n, _, _ = CHINCHILLA.best_on_budget(CHINCHILLA.work(_EPOCH)[None], [math.log(C)], k=k)
     return math.exp(float(log_n[0, 0]))
 
-# %% ../../nbs/planner/06_sweep_design.ipynb #78bad685
+# %% ../../nbs/planner/06_sweep_design.ipynb #0b38ea1c
 def check_budgets(
     compute_budgets, # C, FLOPs of one run, one or more
 )->list: # ascending, each once
@@ -71,7 +71,7 @@ class _Spread:
         self.span = check_number(self.span, "span", above=1, most=1e6, fix="use 6")
         self.multiple = _count_or_none(self.multiple, "size_multiple")
 
-# %% ../../nbs/planner/06_sweep_design.ipynb #c6ee5470
+# %% ../../nbs/planner/06_sweep_design.ipynb #167b9a25
 def _check_sizes(sizes, what="sizes"):
     "Values of the size parameter as plain numbers, or None"
     if sizes is None: return None
@@ -92,7 +92,7 @@ def _given_sizes(sizes, budgets):
     raise ContractError("sizes", f"sizes for each budget: {listed(budgets)}", listed(given),
                         "give the same budgets in both")
 
-# %% ../../nbs/planner/06_sweep_design.ipynb #44b4d70c
+# %% ../../nbs/planner/06_sweep_design.ipynb #e8b002ee
 def _task_of(model_cls, model_size_param, model_kwargs, dataset, loss_fn, recipe):
     "The `Task` that is planned for."
     check_kind(model_kwargs, "model_kwargs", dict, "a dict of arguments", optional=True)
@@ -104,7 +104,7 @@ def _task_of(model_cls, model_size_param, model_kwargs, dataset, loss_fn, recipe
     return make_task(task.model_cls, task.model_size_param, task.model_kwargs, dataset, loss_fn,
                      eval_tokens=recipe.eval_tokens)
 
-# %% ../../nbs/planner/06_sweep_design.ipynb #0ffe0be5
+# %% ../../nbs/planner/06_sweep_design.ipynb #c1c0e433
 def _check_given(sizes, task):
     "Given sizes, ascending, each of which the model takes."
     if not sizes:
@@ -132,7 +132,7 @@ def _grid(task, sizes, budgets, flops, spread):
         return max(n/guess, guess/n) <= 1.15*spread.span # the slack is for rounding
     return counts, belongs
 
-# %% ../../nbs/planner/06_sweep_design.ipynb #af847c4a
+# %% ../../nbs/planner/06_sweep_design.ipynb #1e1b20df
 def _check_filled(budgets, cells, dropped):
     "Refuse budgets at which nothing can be trained."
     empty = [c for c in budgets if not any(cell.compute_budget == c for cell in cells)]
@@ -143,7 +143,7 @@ def _check_filled(budgets, cells, dropped):
                         f"{', '.join(f'{c:.3g}' for c in empty)} FLOPs: {why}",
                         "raise the budget, allow smaller sizes, or lower Recipe(min_steps=...)")
 
-# %% ../../nbs/planner/06_sweep_design.ipynb #82f9db6d
+# %% ../../nbs/planner/06_sweep_design.ipynb #11343370
 def plan_sweep(
     model_cls, # class or factory of the model family
     model_size_param:str=None, # the argument that sets the size
@@ -181,7 +181,7 @@ def plan_sweep(
                      dropped)
     return lay_out(plan, cells, seeds, tokens_per_sample, data.num_samples if data else None)
 
-# %% ../../nbs/planner/06_sweep_design.ipynb #39322917
+# %% ../../nbs/planner/06_sweep_design.ipynb #235ed361
 def plan_optimum(
     task:Task, # model family, and the data if there is any
     compute_budget:float, # C, FLOPs
