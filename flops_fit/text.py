@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['human', 'flop', 'between', 'html_table']
 
-# %% ../nbs/01_text.ipynb #e378adb1
+# %% ../nbs/01_text.ipynb #3b38a41c
 import math
-from .errors import (LARGEST, SMALLEST, FitError, as_number, check_callable, check_number,
-                              check_text, refuse)
+from .errors import (LARGEST, SMALLEST, FitError, as_number, check_callable,
+                              check_number, check_text, refuse)
 
-# %% ../nbs/01_text.ipynb #6b3374a5
+# %% ../nbs/01_text.ipynb #1aa10d53
 def _plain(x, name):
     "x as a plain number, finite or not, or None"
     if x is None: return None
@@ -37,7 +37,7 @@ def human(
     if .01 <= abs(x) < 1: return f"{x:g}"
     return f"{x:.{max(digits - 1, 0)}e}".replace("e+", "e")
 
-# %% ../nbs/01_text.ipynb #8b350995
+# %% ../nbs/01_text.ipynb #d35fa7e5
 def flop(
     C, # FLOPs
 )->str:
@@ -47,11 +47,12 @@ def flop(
     head, power = f"{C:.2e}".split("e")
     return f"{head.rstrip('0').rstrip('.')}e{int(power)}"
 
-# %% ../nbs/01_text.ipynb #1abcda4d
+# %% ../nbs/01_text.ipynb #8d08ef22
 def _three(values, name):
     "The number and its interval, as floats; None becomes NaN"
     check_text(name, "name", "the name of an entry", error=FitError)
-    if not hasattr(values, "keys"): refuse("values", "a dict or a row of a table", values, "", FitError)
+    if not hasattr(values, "keys"):
+        refuse("values", "a dict or a row of a table", values, error=FitError)
     names = [name + end for end in ("", "_lower", "_upper")]
     if missing := [n for n in names if n not in values.keys()]:
         raise FitError(f"values: expected entries {', '.join(names)}, got none called "
@@ -73,7 +74,7 @@ def between(
     if upper == math.inf or 0 < 1e6*lower < upper: return f"{show(v)} (not determined)"
     return f"{show(v)} ({show(lower)} to {show(upper)})"
 
-# %% ../nbs/01_text.ipynb #7411dd0b
+# %% ../nbs/01_text.ipynb #beb99c15
 def html_table(
     head, # titles of the columns
     rows, # of cells, which are HTML already
