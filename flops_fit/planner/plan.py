@@ -20,6 +20,7 @@ from .recipe import Recipe
 from ..text import html_table
 
 # %% ../../nbs/planner/04_plan.ipynb #90601299
+# a plan's rows are asked for here as well
 _all_ = ["Count", "Experiment", "Natural", "Positive", "stable_hash"]
 
 # %% ../../nbs/planner/04_plan.ipynb #6c5a8ad6
