@@ -8,30 +8,77 @@ __all__ = ['find_optimal', 'ContractError', 'Experiment', 'FitError', 'PowerLawF
            'create_models_at_sizes', 'device_executor', 'fit_parametric', 'fit_power_law', 'make_task', 'plan_sweep',
            'validate_dataset', 'validate_loss_fn', 'validate_model_contract', 'wrap_dataset']
 
-# %% ../nbs/04_core.ipynb #ce4f3ada
+# %% ../nbs/04_core.ipynb #76ba7978
+from dataclasses import replace
 from importlib import import_module
 from fastcore.basics import patch
+from .errors import (ContractError, FitError, FitWarning, check_bool, check_kind,
+                              check_path)
 from .fitter.analyzer import ScalingAnalysis, ScalingLawAnalyzer
-from dataclasses import replace
-from .trainer.calibration import calibrate
-from .planner.contract import Task, create_model, create_models_at_sizes, make_task, validate_loss_fn, validate_model_contract
-from .planner.dataset import validate_dataset, wrap_dataset
-from .errors import ContractError, FitError, FitWarning, check_bool, check_kind, check_path
-from .planner.plan import Experiment, SweepPlan
-from .trainer.run import Run
-from .fitter.curves import PowerLawFit, fit_power_law
 from .fitter.parametric import fit_parametric
+from .fitter.power_law import PowerLawFit, fit_power_law
+from .planner.contract import (Task, create_model, create_models_at_sizes, make_task,
+                                        validate_loss_fn, validate_model_contract)
+from .planner.dataset import validate_dataset, wrap_dataset
+from .planner.plan import Experiment, SweepPlan
+from .planner.recipe import Recipe
 from .planner.sweep_design import plan_sweep
 from .plotter.plots import ScalingVisualizer
-from .planner.recipe import Recipe
 from .result import Result
+from .trainer.calibration import calibrate
+from .trainer.run import Run
 from .trainer.sweep import TrainingRunner, device_executor
 
-_all_ = ["ContractError", "Experiment", "FitError", "PowerLawFit", "Recipe", "Result", "Run", "ScalingAnalysis", "ScalingLawAnalyzer", "ScalingVisualizer",
-         "SweepPlan", "TrainingRunner", "create_model", "create_models_at_sizes", "device_executor", "fit_parametric", "fit_power_law", "make_task",
-         "plan_sweep", "validate_dataset", "validate_loss_fn", "validate_model_contract", "wrap_dataset"]
+# %% ../nbs/04_core.ipynb #95149579
+_all_ = [
+    "ContractError", "Experiment", "FitError", "PowerLawFit", "Recipe", "Result", "Run",
+    "ScalingAnalysis", "ScalingLawAnalyzer", "ScalingVisualizer", "SweepPlan", "TrainingRunner",
+    "create_model", "create_models_at_sizes", "device_executor", "fit_parametric", "fit_power_law",
+    "make_task", "plan_sweep", "validate_dataset", "validate_loss_fn", "validate_model_contract",
+    "wrap_dataset"]
 
-# %% ../nbs/04_core.ipynb #fba3e862
+# %% ../nbs/04_core.ipynb #beb39077
+def _no_loss(outputs, targets):
+    "In the place of a loss where none is needed; its name is part of such a plan's ids."
+    raise ContractError("loss_fn", "a function of (outputs, targets)", "None",
+                        "pass loss_fn= to train")
+
+def _task_for(mode, train, model, dataset, loss_fn, eval_dataset, recipe, metrics):
+    "The `Task` of a call; with data only where the data is looked at."
+    model_cls, model_size_param, model_kwargs = model
+    if mode != "local" or dataset is None:
+        return Task(model_cls, model_size_param, dict(model_kwargs or {}))
+    if not train: loss_fn, metrics = _no_loss if loss_fn is None else loss_fn, None
+    return make_task(model_cls, model_size_param, model_kwargs, dataset, loss_fn, eval_dataset,
+                     recipe.eval_tokens, metrics)
+
+# %% ../nbs/04_core.ipynb #e6b5bc44
+def _plan_for(task, recipe, asked, runner, settings, trains):
+    "The plan of a call: `asked` goes to `plan_sweep`, rates are searched for where it `trains`."
+    if recipe.lr != "calibrate": return plan_sweep(task, recipe=recipe, **asked)
+
+    plan = plan_sweep(task, recipe=replace(recipe, lr=None), **asked)
+    if not trains:
+        plan.warnings.append(FitWarning(
+            "rates_pending", "These are the rule's learning rates: the search that was asked for "
+                             "is made when find_optimal trains.",
+            "Call it with train=True, or calibrate(...) first."))
+        return plan
+
+    runner.check(plan, task)
+    found = calibrate(task, plan.compute_budgets, recipe, runner.output_dir,
+                      flops=plan.flops_method, **settings)
+    plan = plan_sweep(task, recipe=found.recipe, **asked)
+    plan.warnings += found.warnings
+    return plan
+
+# %% ../nbs/04_core.ipynb #5655d02d
+def _check_completed(runs):
+    if any(r.status == "completed" for r in runs): return
+    raise RuntimeError(f"find_optimal: none of {len(runs)} runs completed, so there is nothing to "
+                       f"fit. The first is {runs[0].status}:\n{runs[0].error_message}")
+
+# %% ../nbs/04_core.ipynb #f89e9065
 def find_optimal(
     model_cls, # class or factory of the model family; the model has `num_params()`
     model_size_param:str, # the argument that sets its size, such as "d_model"
@@ -44,56 +91,50 @@ def find_optimal(
     output_dir="outputs", # folder of the sweep; what it has already is not made again
     *,
     eval_dataset=None, # held-out data; default: a fixed part of `dataset` is set aside
-    metrics:dict=None, # other held-out measures, kept in each run's `metrics`: name -> function of (outputs, targets)
+    metrics:dict=None, # other held-out measures of each run: name -> function of (outputs, targets)
     recipe:Recipe=None, # how runs are trained
     executor=None, # where: None is here; `device_executor()` is a process a GPU or core
     device=None, # default: a GPU if there is one
     progress:bool=True, # show how far it is
     **plan_kwargs, # of `plan_sweep`: sizes, num_sizes, span, flops, seeds, tokens_per_sample, ...
-):
-    "Plan, train and fit: gives a `Result`, or the `SweepPlan` with `train=False` or without data to train on. Raises `ContractError` before anything is written when something cannot work."
+): # `Result`, or `SweepPlan`
+    """Plan, train and fit: gives a `Result`, or the `SweepPlan` with `train=False` or without data
+    to train on. Raises `ContractError` before anything is written when something cannot work."""
     train, progress = check_bool(train, "train"), check_bool(progress, "progress")
     recipe = check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe()
     check_kind(model_kwargs, "model_kwargs", dict, "a dict of arguments", optional=True)
     output_dir = check_path(output_dir, "output_dir")
-    runner = TrainingRunner(mode, output_dir, executor, device, progress)
-    real = mode == "local" and train and dataset is not None
-    if real: task = make_task(model_cls, model_size_param, model_kwargs, dataset, loss_fn, eval_dataset, recipe.eval_tokens, metrics)
-    else:
-        task = Task(model_cls, model_size_param, dict(model_kwargs or {}))
-        if mode == "local" and dataset is not None:
-            task = make_task(model_cls, model_size_param, model_kwargs, dataset,
-                             _no_loss if loss_fn is None else loss_fn, eval_dataset, recipe.eval_tokens)
-        elif hasattr(dataset, "tokens_per_sample"): plan_kwargs.setdefault("tokens_per_sample", dataset.tokens_per_sample) # simulated: the data stays untouched
-    rule = replace(recipe, lr=None) if recipe.lr == "calibrate" else recipe
-    plan = plan_sweep(task, compute_budgets=compute_budgets, recipe=rule, **plan_kwargs)
-    if rule is not recipe and real: # what cannot be planned was refused above; the rates are settled before the plan that is trained
-        runner.check(plan, task)
-        found = calibrate(task, compute_budgets, recipe, output_dir, executor, device, progress, plan.flops_method)
-        plan = plan_sweep(task, compute_budgets=compute_budgets, recipe=found.recipe, **plan_kwargs)
-        plan.warnings += found.warnings
-    elif rule is not recipe: plan.warnings.append(FitWarning("rates_pending", "These are the rule's learning rates: the search that was asked for is made when find_optimal trains.", "Call it with train=True, or calibrate(...) first."))
-    if not train or mode == "local" and dataset is None: return plan
-    runs = runner.run_sweep(plan, task if real else None)
-    good = [r for r in runs if r.status == "completed"]
-    if not good:
-        raise RuntimeError(f"find_optimal: none of {len(runs)} runs completed, so there is nothing to fit. The first is {runs[0].status}:\n{runs[0].error_message}")
-    return Result.from_sweep(plan, runs, output_dir, task, executor=executor, device=device, progress=progress)
+    settings = dict(executor=executor, device=device, progress=progress)
+    runner = TrainingRunner(mode, output_dir, **settings)
 
-def _no_loss(outputs, targets): raise ContractError("loss_fn", "a function of (outputs, targets)", "None", "pass loss_fn= to train")
+    model = model_cls, model_size_param, model_kwargs
+    task = _task_for(mode, train, model, dataset, loss_fn, eval_dataset, recipe, metrics)
+    if task.train is None and hasattr(dataset, "tokens_per_sample"):
+        plan_kwargs.setdefault("tokens_per_sample", dataset.tokens_per_sample)
+    has_data, asked = task.train is not None, dict(compute_budgets=compute_budgets, **plan_kwargs)
+    plan = _plan_for(task, recipe, asked, runner, settings, trains=train and has_data)
 
-# %% ../nbs/04_core.ipynb #fbe1c5a4
-def _get(module, name):
+    if not train or mode == "local" and not has_data: return plan
+    runs = runner.run_sweep(plan, task if has_data else None)
+    _check_completed(runs)
+    return Result.from_sweep(plan, runs, output_dir, task, **settings)
+
+# %% ../nbs/04_core.ipynb #502ebc2b
+def _explorer(module, name):
+    "A class of the plotter, or what to install for it."
     try: import ipywidgets
-    except ImportError: raise ImportError("explore() and monitor() need ipywidgets, which is not installed here: pip install 'flops_fit[notebooks]'") from None
-    return getattr(import_module(f"flops_fit.{module}"), name)
+    except ImportError:
+        raise ImportError("explore() and monitor() need ipywidgets, which is not installed here: "
+                          "pip install 'flops_fit[notebooks]'") from None
+    return getattr(import_module(f"flops_fit.plotter.{module}"), name)
 
 @patch
 def explore(self:SweepPlan,
     task=None, # its `Task`, if sizes are to be tried that the plan has not counted
 ):
-    "Move budgets, sizes and the tokens-per-parameter band; see runs, FLOPs, time and money. `.plan` is the plan shown, `.chosen` the one handed back by the button."
-    return _get("plotter.explore_plan", "PlanExplorer")(self, task)
+    """Move budgets, sizes and the tokens-per-parameter band; see runs, FLOPs, time and money.
+    `.plan` is the plan shown, `.chosen` the one handed back by the button."""
+    return _explorer("explore_plan", "PlanExplorer")(self, task)
 
 @patch
 def monitor(self:TrainingRunner,
@@ -101,15 +142,17 @@ def monitor(self:TrainingRunner,
     task=None, # model, data and loss, to train; without, it watches
     every=2., # seconds between two looks
 ):
-    "Train in the background with live curves, a row a run, and buttons to stop and resume; or watch a sweep that runs elsewhere."
-    return _get("plotter.monitor", "Monitor")(self, plan, task, every)
+    """Train in the background with live curves, a row a run, and buttons to stop and resume; or
+    watch a sweep that runs elsewhere."""
+    return _explorer("monitor", "Monitor")(self, plan, task, every)
 
 @patch
 def explore(self:ScalingAnalysis):
-    "Change approach, law, objective, E and the runs used; the fit, its residuals and intervals follow."
-    return _get("plotter.explore_fit", "AnalysisExplorer")(self)
+    "Change approach, law, objective, E and the runs used; fit, residuals and intervals follow."
+    return _explorer("explore_fit", "AnalysisExplorer")(self)
 
 @patch
 def explore(self:Result):
-    "Move budget, inference tokens, unique data and model size; N*, D*, loss and cost follow, with their bands."
-    return _get("plotter.explore_fit", "ResultExplorer")(self.analysis)
+    """Move budget, inference tokens, unique data and model size; `N*`, `D*`, loss and cost follow,
+    with their bands."""
+    return _explorer("explore_fit", "ResultExplorer")(self.analysis)

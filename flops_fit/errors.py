@@ -7,13 +7,14 @@ __all__ = ['SMALLEST', 'LARGEST', 'ContractError', 'FitError', 'FitWarning', 'sh
            'as_floats', 'check_numbers', 'check_choice', 'check_callable', 'check_text', 'check_bool', 'check_kind',
            'check_device', 'check_room', 'check_path']
 
-# %% ../nbs/00_errors.ipynb #6df1ed0e
+# %% ../nbs/00_errors.ipynb #67d1c912
 import math, os
 from dataclasses import dataclass
 
-# %% ../nbs/00_errors.ipynb #1e0a9b22
+# %% ../nbs/00_errors.ipynb #5e205e46
 class ContractError(ValueError):
-    "A model, dataset, loss or setting that cannot give a true answer: says what, what was expected, what came, and the fix."
+    """A model, dataset, loss or setting that cannot give a true answer: says what, what was
+    expected, what came, and the fix."""
     def __init__(self,
         what:str, # the object or argument at fault
         expected:str, # what it should have been
@@ -24,11 +25,13 @@ class ContractError(ValueError):
         self.what, self.expected, self.got, self.fix = what, expected, got, fix
         super().__init__(what, expected, got, fix)
 
-    def __str__(self): return f"{self.what}\n  expected: {self.expected}\n  got:      {self.got}\n  fix:      {self.fix}"
+    def __str__(self):
+        return (f"{self.what}\n  expected: {self.expected}\n  got:      {self.got}\n"
+                f"  fix:      {self.fix}")
 
-# %% ../nbs/00_errors.ipynb #4ac1bdab
+# %% ../nbs/00_errors.ipynb #238aab5d
 class FitError(ValueError):
-    "Data or arguments no fit can answer: the message says what was expected, what came, and the fix"
+    "Data or arguments no fit can answer: says what was expected, what came, and the fix"
 
 @dataclass(frozen=True)
 class FitWarning:
@@ -36,9 +39,10 @@ class FitWarning:
     code:str     # short, stable name
     message:str  # one sentence: what was seen
     remedy:str   # one sentence: what helps
+
     def __str__(self): return f"{self.code}: {self.message} {self.remedy}"
 
-# %% ../nbs/00_errors.ipynb #53f3a4e5
+# %% ../nbs/00_errors.ipynb #ee0ddca0
 def shown(
     value, # anything at all
     most:int=80, # characters
@@ -63,18 +67,23 @@ def refuse(
     if issubclass(error, ContractError): raise error(what, expected, got, fix)
     raise error(f"{what}: expected {expected}, got {got}. {fix[:1].upper()}{fix[1:].rstrip('.')}.")
 
-# %% ../nbs/00_errors.ipynb #8f7df649
-SMALLEST, LARGEST = 1e-6, 1e45 # of a count: FLOPs, parameters, tokens, in whatever unit (runs may come in billions)
+# %% ../nbs/00_errors.ipynb #3180aff9
+SMALLEST, LARGEST = 1e-6, 1e45 # of a count, in whatever unit: runs may come in billions
 
 def _range(least, above, most, below, v=None):
     "The range in words; an end that nobody comes near is named to whom it was passed"
     if least is not None and 0 < least <= SMALLEST and not (v is not None and 0 < v < least):
         least, above = None, 0
     if most is not None and most >= 1e18 and not (v is not None and v > most): most = None
-    low = f"at least {least:g}" if least is not None else f"above {above:g}" if above is not None else ""
-    high = f"at most {most:g}" if most is not None else f"below {below:g}" if below is not None else ""
-    return " and ".join(filter(None, (low, high)))
 
+    words = []
+    if least is not None: words.append(f"at least {least:g}")
+    elif above is not None: words.append(f"above {above:g}")
+    if most is not None: words.append(f"at most {most:g}")
+    elif below is not None: words.append(f"below {below:g}")
+    return " and ".join(words)
+
+# %% ../nbs/00_errors.ipynb #44780ae6
 def as_number(
     value, # anything
 ): # an int or a float where it is a real number, finite or not; else None
@@ -85,7 +94,7 @@ def as_number(
     if isinstance(value, bool) or not isinstance(value, (int, float)): return None
     return value
 
-# %% ../nbs/00_errors.ipynb #b4eac243
+# %% ../nbs/00_errors.ipynb #764a6b07
 def check_number(
     value, # what came
     what:str, # its name
@@ -99,7 +108,7 @@ def check_number(
     "`value` as a plain finite number in its range, or `error`."
     if value is None and optional: return None
     v = as_number(value)
-    good = v is not None and -1.7e308 < v < 1.7e308 # false for NaN, true for no int beyond the floats
+    good = v is not None and -1.7e308 < v < 1.7e308 # neither NaN nor an int beyond the floats
     good = good and (least is None or v >= least) and (above is None or v > above)
     good = good and (most is None or v <= most) and (below is None or v < below)
     if good and whole:
@@ -109,11 +118,12 @@ def check_number(
     words = f"{kind} {_range(least, above, most, below, v)}".strip() + ", or None"*optional
     refuse(what, expected or words, shown(value), fix, error)
 
-# %% ../nbs/00_errors.ipynb #42d72314
+# %% ../nbs/00_errors.ipynb #ce228c3c
 def as_floats(
     value, # anything
 ): # array, with NaN for None and for what is masked; None where there is none
-    "An array of floats, or None where there is no such thing: strings, truths, complex numbers, ragged lists"
+    """An array of floats, or None where there is no such thing: strings, truths, complex numbers,
+    ragged lists"""
     import numpy as np
     if isinstance(value, (str, bytes, dict, set, frozenset)) or not hasattr(value, "__len__"):
         return None # of one number as well
@@ -124,11 +134,12 @@ def as_floats(
         a = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
         if a.dtype == object:
             if any(v is not None and as_number(v) is None for v in a.ravel()): return None
-            return np.array([np.nan if v is None else v for v in a.ravel()], float).reshape(a.shape)
+            filled = [np.nan if v is None else v for v in a.ravel()]
+            return np.array(filled, float).reshape(a.shape)
     except Exception: return None
     return a.astype(float) if a.dtype.kind in "iuf" else None
 
-# %% ../nbs/00_errors.ipynb #a926b735
+# %% ../nbs/00_errors.ipynb #6b88c5ce
 def check_numbers(
     value, # what came
     what:str, # its name
@@ -168,7 +179,7 @@ def check_numbers(
     if np.isfinite(v) and v > 0: words = f"numbers {_range(least, above, most, below, v)}"
     refuse(what, words, f"{v:g}" + f" at position {i}"*(a.ndim > 0), fix, error)
 
-# %% ../nbs/00_errors.ipynb #30fbc919
+# %% ../nbs/00_errors.ipynb #68fef22a
 def check_choice(
     value, # what came
     what:str, # its name
@@ -194,7 +205,7 @@ def check_text(value, what:str, expected:str="a text", optional=False, fix="", e
     if isinstance(value, str) and value or value is None and optional: return value
     refuse(what, expected + ", or None"*optional, shown(value), fix, error)
 
-# %% ../nbs/00_errors.ipynb #040fcda5
+# %% ../nbs/00_errors.ipynb #00d49d49
 def check_bool(value, what:str, fix="", error=ContractError)->bool:
     "True or False; NumPy's are taken as well."
     if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"): return bool(value)
@@ -203,16 +214,19 @@ def check_bool(value, what:str, fix="", error=ContractError)->bool:
 def check_kind(value, what:str, kinds, expected:str, optional=False, fix="", error=ContractError):
     "An object of one of some types."
     if isinstance(value, kinds) or value is None and optional: return value
-    refuse(what, expected + ", or None"*optional,
-           shown(value) if value is None else f"{shown(value)} ({type(value).__name__})", fix, error)
+    kind = "" if value is None else f" ({type(value).__name__})"
+    refuse(what, expected + ", or None"*optional, shown(value) + kind, fix, error)
 
+# %% ../nbs/00_errors.ipynb #4d9dfa91
 def check_device(value, what:str="device", optional=True, fix="", error=ContractError):
     "A device as torch names it, 'cpu', 'cuda:1' or 'meta', that this machine has."
     if value is None and optional: return None
     import torch
     expected = "a device such as 'cpu' or 'cuda:0'" + ", or None"*optional
     if not isinstance(value, (str, torch.device)):
-        value = f"cuda:{check_number(value, what, least=0, most=1023, whole=True, expected=expected, error=error)}"
+        number = check_number(value, what, least=0, most=1023, whole=True, expected=expected,
+                              error=error)
+        value = f"cuda:{number}"
     try: device = torch.device(value)
     except RuntimeError: refuse(what, expected, shown(value), fix, error)
     if device.type == "cuda" and (device.index or 0) >= (n := torch.cuda.device_count()):

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['lazily']
 
-# %% ../nbs/00_lazy.ipynb #c422b531
+# %% ../nbs/00_lazy.ipynb #f9ae840f
 from importlib import import_module
 import sys
 
-# %% ../nbs/00_lazy.ipynb #3184609c
+# %% ../nbs/00_lazy.ipynb #e5a10b78
 def lazily(
     package:str, # its `__name__`
     where:dict,  # module of the package ("..errors": one floor up) -> names, with spaces between

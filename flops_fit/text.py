@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['human', 'flop', 'between', 'html_table']
 
-# %% ../nbs/01_text.ipynb #e378adb1
+# %% ../nbs/01_text.ipynb #26259863
 import math
-from .errors import (LARGEST, SMALLEST, FitError, as_number, check_callable, check_number,
-                              check_text, refuse)
+from .errors import (LARGEST, SMALLEST, FitError, as_number, check_callable,
+                              check_number, check_text, refuse)
 
-# %% ../nbs/01_text.ipynb #6b3374a5
+# %% ../nbs/01_text.ipynb #202b3b48
 def _plain(x, name):
     "x as a plain number, finite or not, or None"
     if x is None: return None
@@ -37,7 +37,7 @@ def human(
     if .01 <= abs(x) < 1: return f"{x:g}"
     return f"{x:.{max(digits - 1, 0)}e}".replace("e+", "e")
 
-# %% ../nbs/01_text.ipynb #8b350995
+# %% ../nbs/01_text.ipynb #15d150e3
 def flop(
     C, # FLOPs
 )->str:
@@ -47,16 +47,24 @@ def flop(
     head, power = f"{C:.2e}".split("e")
     return f"{head.rstrip('0').rstrip('.')}e{int(power)}"
 
-# %% ../nbs/01_text.ipynb #1abcda4d
+# %% ../nbs/01_text.ipynb #1e5127b6
 def _three(values, name):
     "The number and its interval, as floats; None becomes NaN"
     check_text(name, "name", "the name of an entry", error=FitError)
-    if not hasattr(values, "keys"): refuse("values", "a dict or a row of a table", values, "", FitError)
+    if not hasattr(values, "keys"):
+        refuse("values", "a dict or a row of a table", values, error=FitError)
     names = [name + end for end in ("", "_lower", "_upper")]
     if missing := [n for n in names if n not in values.keys()]:
         raise FitError(f"values: expected entries {', '.join(names)}, got none called "
                        f"{missing[0]}. Add it.")
     return [math.nan if (v := _plain(values[n], n)) is None else v for n in names]
+
+def _text_of(v, show):
+    "`show(v)`, where `show` is the caller's own."
+    try: return show(v)
+    except Exception as e:
+        refuse("show", "a function number -> text", f"{type(e).__name__}: {e}",
+               f"try it: show({v:g})", FitError)
 
 def between(
     values,     # a dict or row with entries name, name_lower and name_upper
@@ -69,11 +77,12 @@ def between(
     if math.isnan(v): return "–"
     least = SMALLEST if name.endswith(("params", "tokens")) else 1e-30
     if not (v == 0 or least <= abs(v) <= LARGEST): return "not determined"
-    if math.isnan(lower) or math.isnan(upper): return show(v)
-    if upper == math.inf or 0 < 1e6*lower < upper: return f"{show(v)} (not determined)"
-    return f"{show(v)} ({show(lower)} to {show(upper)})"
+    text = _text_of(v, show)
+    if math.isnan(lower) or math.isnan(upper): return text
+    if upper == math.inf or 0 < 1e6*lower < upper: return f"{text} (not determined)"
+    return f"{text} ({_text_of(lower, show)} to {_text_of(upper, show)})"
 
-# %% ../nbs/01_text.ipynb #7411dd0b
+# %% ../nbs/01_text.ipynb #fc8ffa56
 def html_table(
     head, # titles of the columns
     rows, # of cells, which are HTML already

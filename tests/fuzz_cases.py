@@ -764,16 +764,20 @@ def _sweeps():
         contract as k,
         dataset as d,
         flops as f,
+        layout,
+        loss,
         recipe as r,
+        sample,
         sweep_design as p,
     )
     from flops_fit.trainer import calibration as c, evaluation as v, loggers as l
 
     good(
-        "dataset.split_sample",
+        "sample.split_sample",
         lambda sample: bool(d.split_sample(sample)),
         lambda: dict(sample=(torch.ones(2), torch.ones(2))),
     )  # it gives back what it was given
+    good("sample.Pair", lambda: len(sample.Pair(*xor_data(40))), weight=0.05)
     good(
         "dataset.wrap_dataset",
         d.wrap_dataset,
@@ -807,6 +811,7 @@ def _sweeps():
         lambda: dict(skip=2),
         weight=0.5,
     )
+    good("dataset.DataSource.some", lambda: source().some(2), weight=0.05)
     good("dataset.DataSource.num_tokens", look(source, "num_tokens"), weight=0.05)
     good("dataset.DataSource.fingerprint", lambda: source().fingerprint(), weight=0.05)
     model = lambda **kw: dict(model_cls=Net, model_size_param="width", **kw)
@@ -830,8 +835,8 @@ def _sweeps():
         weight=2,
     )
     good(
-        "contract.validate_loss_fn",
-        k.validate_loss_fn,
+        "loss.validate_loss_fn",
+        loss.validate_loss_fn,
         lambda: dict(loss_fn=F.cross_entropy, model=net(), batch=tuple(t[:2] for t in xor_data(4))),
         weight=2,
     )
@@ -874,6 +879,7 @@ def _sweeps():
         lambda: dict(task=task(), size=8, flops_per_param_per_token=6, batch_size=2),
         weight=0.5,
     )
+    good("flops.check_flops", f.check_flops, lambda: dict(flops=6), weight=0.3)
     for name in ("ratio", "factor"):
         good(
             f"flops.FlopCount.{name}",
@@ -920,6 +926,18 @@ def _sweeps():
         p.guess_optimum,
         lambda: dict(compute_budget=1e20, flops_per_param_per_token=6, tokens_per_param=20.0),
         weight=2,
+    )
+    good(
+        "sweep_design.check_budgets",
+        p.check_budgets,
+        lambda: dict(compute_budgets=[1e7, 1e8]),
+        weight=0.5,
+    )
+    good("layout.Cell", lambda: layout.Cell(1e9, 8, 600, 1e9 / 3600), weight=0.05)
+    good(
+        "layout.Cell.refusal",
+        lambda: layout.Cell(1e6, 8, 600, 30.0).refusal(RECIPE, 1),
+        weight=0.05,
     )
     good(
         "sweep_design.plan_sweep",
@@ -1389,7 +1407,7 @@ def _others():
         _method(plan, e.SweepPlan, "estimate"),
         lambda: dict(device="cpu", num_devices=2, price_per_hour=2.0),
     )
-    for name in ("num_experiments", "total_flops", "trunks", "spent_flops"):
+    for name in ("num_experiments", "total_flops", "trunks", "trunk_plans", "spent_flops"):
         good(f"plan.SweepPlan.{name}", look(plan, name), weight=0.05)
     for name in ("fork_of", "own_steps"):
         args = (
@@ -1398,6 +1416,21 @@ def _others():
             else dict(experiments=plan().experiments[:2], recipe=RECIPE)
         )
         good(f"plan.{name}", getattr(e, name), lambda args=args: dict(args), weight=0.3)
+    good(
+        "plan.TrunkPlan",
+        e.TrunkPlan,
+        lambda: dict(experiments=plan().experiments[:2], recipe=RECIPE),
+        weight=0.3,
+    )
+    trunk_plan = lambda: e.TrunkPlan(plan().experiments[:2], RECIPE)
+    for name in ("forks", "own_steps", "flops"):
+        good(f"plan.TrunkPlan.{name}", look(trunk_plan, name), weight=0.05)
+    good(
+        "plan.TrunkPlan.seconds",
+        lambda device="cpu": trunk_plan().seconds(device),
+        lambda: dict(device="cpu"),
+        weight=0.2,
+    )
     good(
         "plan.SweepPlan.cost",
         lambda es: plan().cost(es),
@@ -1426,7 +1459,7 @@ def _others():
         lambda: (plan().save("plan.json"), dict(path="plan.json"))[1],
         weight=0.5,
     )
-    good("plan.Experiment.to_dict", lambda: plan().experiments[0].to_dict(), weight=0.05)
+    good("experiment.Experiment.to_dict", lambda: plan().experiments[0].to_dict(), weight=0.05)
     good("run.Run.of", run.Run.of, lambda: dict(experiment=plan().experiments[0]), weight=0.3)
     good(
         "run.Run.from_dict",
@@ -1544,7 +1577,9 @@ def _others():
 _MODULES = "RMSNorm|RotaryEmbedding|CausalSelfAttention|FeedForward|TransformerBlock|ViTBlock"
 _RECORDS = (
     "analysis.ScalingAnalysis|calibration.Calibration|calibration.RateCheck|curves.(IsoFlop|Envelope)Fit|power_law.PowerLawFit|lawfit.(LawFit|Answer)|flops.FlopCount|result.(Result|Verification)|solver.(Problem|Solution)|"
-    "plan.(Experiment|SweepPlan)|run.(Run|RunTable)|examples.smalllm.TrainedLM|train.Step|store.RunStore|progress.SweepProgress|feed.Feed|trunk.Trunk|explorer.Explorer|errors.FitError|errors.FitWarning|trunk.(Stopped|Diverged)"
+    "plan.(Experiment|SweepPlan)|run.(Run|RunTable)|examples.smalllm.TrainedLM|train.Step|store.RunStore|progress.SweepProgress|feed.Feed|trunk.Trunk|explorer.Explorer|errors.FitError|errors.FitWarning|trunk.(Stopped|Diverged)|"
+    "analysis.ScalingAnalysis|calibration.Calibration|calibration.RateCheck|curves.(IsoFlop|Envelope)Fit|lawfit.(LawFit|Answer)|flops.FlopCount|result.(Result|Verification)|solver.(Problem|Solution)|"
+    "experiment.Experiment|plan.SweepPlan|run.(Run|RunTable)|examples.smalllm.TrainedLM|train.Step|store.RunStore|progress.SweepProgress|feed.Feed|trunk.Trunk|explorer.Explorer|errors.FitError|errors.FitWarning|trunk.(Stopped|Diverged)|"
 )
 LEFT_OUT = {
     r"run\.utc_now": "takes nothing",
@@ -1559,11 +1594,15 @@ LEFT_OUT = {
     rf"examples\.(gpt|vit)\.({_MODULES})(\.forward)?|examples\.(gpt\.GPT|vit\.VisionTransformer)\.forward|examples\.gpt\.(rotate_half|apply_rotary_pos_emb|gpt_loss_fn)|examples\.vit\.(patchify|accuracy|vit_loss_fn)": "parts of a network, in its innermost loop: torch's own errors name the shapes, and a check costs time in every step",
     r"forms\..*|optimum\..*|lawfit\.(ends|LawFit\.(propagate|problem))|coupled\..*|freedom\..*|inputs\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|rescaled|loss|centred|best_on_budget)": "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric and LawFit's methods",
     r"(dataset\.DataSource|examples\.corpus\.PythonCorpus|examples\.tinystories\.TinyStoriesDataset)\.batch": "batches, in every step of training: positions come from the feed",
+    r"coupled\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|loss|centred|best_on_budget)": "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric and LawFit's methods",
+    r"((dataset\.DataSource|sample\.Pair|examples\.corpus\.PythonCorpus|examples\.tinystories\.TinyStoriesDataset)\.batch|sample\.(tokens_of|as_tensors))": "batches, in every step of training: positions come from the feed",
+    r"family\.Family.*|layout\.(cells_where|feasible|lay_out)|flops\.rule_factor": "the inside of plan_sweep and plan_optimum, which are called: what reaches it was checked there",
+    r"sample\.name_of|dataset\.is_hugging_face": "they answer for any object at all",
     r"errors\.refuse": "it raises whatever it is given",
     r"explore_(fit|plan)\..*Explorer\.(compute|update|tabulate|told|draw)|explorer\.Explorer\.(compute|update|tabulate|told|draw)": "steps of Explorer.table and Explorer.figure, which are called",
     r"explorer\.(log_axis|label|simulated_mark|png|log_slider|choice_slider|some_or_none|int_slider|dropdown|number|button|Ticks)|.*\.explore|sweep\.TrainingRunner\.monitor|monitor\.Monitor.*": "pieces of widgets, which ipywidgets checks by itself; test_widgets drives them",
     r"(store|checkpoint|files|lease|orders|workers|progress|feed|trainer)\..*|trunk\.(?!pick_device).*|sweep\.(Stop|stoppable|Orders|train_into|train_order|TrainingRunner\.(check|run_sweep_from_plan)).*|"
-    r"text\.html_table|lazy\.lazily|plan\.(stable_hash|Experiment\..*|SweepPlan\.check)|run\.(marked|Run\.(check|under|to_json|from_json))|result\.Result\.(load|train)": "what happens while a sweep trains and on disk: tests/faults breaks it call by call",
+    r"text\.html_table|lazy\.lazily|experiment\.(stable_hash|Experiment\..*)|plan\.SweepPlan\.check|run\.(marked|Run\.(check|under|to_json|from_json))|result\.Result\.(load|train)": "what happens while a sweep trains and on disk: tests/faults breaks it call by call",
     r"examples\.cifar\.CIFAR10Dataset\..*|examples\.smalllm\.TrainedLM\.best": "they need data or a trained model that is not here",
 }
 

@@ -5,21 +5,22 @@
 # %% auto #0
 __all__ = ['MACHINE', 'batch_tokens_rule', 'lr_rule', 'PowerRate', 'Recipe']
 
-# %% ../../nbs/planner/03_recipe.ipynb #2db1d27e
+# %% ../../nbs/planner/03_recipe.ipynb #7ae30f18
 import math
 from dataclasses import asdict, dataclass, fields
 from fastcore.basics import patch
-from ..errors import (LARGEST, SMALLEST, ContractError, check_bool, check_choice, check_kind,
-                     check_number, check_numbers, as_number, refuse, shown)
+from ..errors import (LARGEST, SMALLEST, ContractError, as_number, check_bool, check_choice,
+                              check_kind, check_number, check_numbers, refuse, shown)
 
-# %% ../../nbs/planner/03_recipe.ipynb #a85375f6
-def _count(value, what): return check_number(value, what, least=SMALLEST, most=LARGEST,
-                                             fix=f"pass {what} > 0")
+# %% ../../nbs/planner/03_recipe.ipynb #aa130052
+def _count(value, what):
+    return check_number(value, what, least=SMALLEST, most=LARGEST, fix=f"pass {what} > 0")
 
 def batch_tokens_rule(
     num_params:float, # N
 )->float: # tokens of one batch
-    "Porian et al. (2406.19146) section 4.4: 2048·160·(N/108M)^(2/3). Raises `ContractError` for an N that is no positive number."
+    """Porian et al. (2406.19146) section 4.4: 2048·160·(N/108M)^(2/3). Raises `ContractError` for
+    an N that is no positive number."""
     num_params = _count(num_params, "num_params")
     return 2048*160*(num_params/108e6)**(2/3)
 
@@ -28,13 +29,14 @@ def lr_rule(
     batch_tokens:float, # tokens of one batch
     param_groups:bool=False, # does the model scale its own rates by width (u-muP)?
 )->float: # peak learning rate
-    "Porian et al. (2406.19146) section 4.4, .0047(N/108M)^(-1/3), stopped at .005; for u-muP models .02·sqrt(batch tokens/2048), at most .02."
+    """Porian et al. (2406.19146) section 4.4, .0047(N/108M)^(-1/3), stopped at .005; for u-muP
+    models .02·sqrt(batch tokens/2048), at most .02."""
     num_params = _count(num_params, "num_params")
     batch_tokens = _count(batch_tokens, "batch_tokens")
     if check_bool(param_groups, "param_groups"): return .02*min(1., math.sqrt(batch_tokens/2048))
     return min(.005, .0047*(num_params/108e6)**(-1/3))
 
-# %% ../../nbs/planner/03_recipe.ipynb #9459d870
+# %% ../../nbs/planner/03_recipe.ipynb #9d2d11d6
 @dataclass(frozen=True)
 class PowerRate:
     "A learning rate that falls (or not) as a power of N: `rate`·(N/1e6)^`exponent`."
@@ -45,10 +47,12 @@ class PowerRate:
         check_number(self.rate, "PowerRate(rate=)", above=0, most=1e6)
         check_number(self.exponent, "PowerRate(exponent=)", least=-4, most=4)
 
-    def __call__(self, num_params, num_tokens=None): return self.rate*(_count(num_params, "num_params")/1e6)**self.exponent
+    def __call__(self, num_params, num_tokens=None):
+        return self.rate*(_count(num_params, "num_params")/1e6)**self.exponent
+
     def __repr__(self): return f"PowerRate({self.rate:.4g}·(N/1e6)^{self.exponent:.3f})"
 
-# %% ../../nbs/planner/03_recipe.ipynb #3c0a1a7c
+# %% ../../nbs/planner/03_recipe.ipynb #a4e4bf95
 MACHINE = ("micro_batch", "gradient_checkpointing", "compile", "workers", "step_timeout")
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Recipe:
     lr: object = None # peak learning rate
     batch_tokens: object = None # tokens of one batch
     warmup_tokens: object = None # tokens until the rate is at its peak
-    schedule: str = "cooldown" # constant, then linear to zero; "cosine": to a tenth over the whole run
+    schedule: str = "cooldown" # constant, then linear to zero; "cosine": to a tenth over the run
     cooldown: float = .2 # share of a run spent cooling down
     betas: tuple = (.9, .95) # AdamW's
     weight_decay: float = .1 # on matrices only
@@ -66,8 +70,8 @@ class Recipe:
     min_steps: int = 200 # shorter runs are not planned, and batches shrink to allow them
     precision: str = "auto" # bfloat16 where the hardware has it; or "float32", "bfloat16"
     eval_tokens: int = 131_072 # size of the held-out set, in tokens
-    micro_batch: int = None # samples at once; None: the whole batch. Halved wherever memory runs out
-    gradient_checkpointing: bool = False # recompute activations, where the model has a switch for it
+    micro_batch: int = None # samples at once; None: the whole batch. Halved where memory runs out
+    gradient_checkpointing: bool = False # recompute activations, where the model has a switch
     compile: object = False # torch.compile: True, False, or "auto": where it is measured to pay
     workers: int = None # processes that read data; default: 2 beside a GPU, else none
     retry: bool = False # train a run that diverged once more, at half its rate
@@ -78,8 +82,11 @@ class Recipe:
         for what, check in _CHECKS.items():
             object.__setattr__(self, what, check(getattr(self, what), f"Recipe({what}=)"))
 
-# %% ../../nbs/planner/03_recipe.ipynb #4850449f
-def _a(check, *args, **kw): return lambda value, what: check(value, what, *args, **kw)
+# %% ../../nbs/planner/03_recipe.ipynb #f0914996
+def _a(check, *args, **kw):
+    "A check with its range, still to be given a value and its name."
+    return lambda value, what: check(value, what, *args, **kw)
+
 def _betas(value, what):
     return tuple(check_numbers(value, what, least=0, below=1, n=2, fix="use (.9, .95)").tolist())
 
@@ -112,7 +119,7 @@ def _rule(value, what):
     refuse(f"Recipe({what}=)", "a positive number, a function of (N, D), or None", value,
            "leave it out to use the published rule")
 
-# %% ../../nbs/planner/03_recipe.ipynb #bc2fc48b
+# %% ../../nbs/planner/03_recipe.ipynb #7e689cc6
 def _value(rule, num_params, num_tokens, what):
     "What a rule of the user's, a number or None says at (N, D)."
     if not callable(rule): return rule
@@ -150,7 +157,7 @@ def peak_lr(self:Recipe, num_params, num_tokens, batch_tokens, param_groups=Fals
     asked = _value(self.lr, num_params, num_tokens, "lr")
     return lr_rule(num_params, batch_tokens, param_groups) if asked is None else float(asked)
 
-# %% ../../nbs/planner/03_recipe.ipynb #0a0bae86
+# %% ../../nbs/planner/03_recipe.ipynb #6928073e
 def _whole(value, what): return check_number(value, what, least=0, whole=True)
 
 @patch
@@ -183,7 +190,7 @@ def lr_factor(self:Recipe, step, num_steps, warmup_steps):
         return up*(.1 + .9*.5*(1+math.cos(math.pi*t)))
     return min(up, (num_steps-step)/(self.cooldown_steps(num_steps)+1))
 
-# %% ../../nbs/planner/03_recipe.ipynb #f492d0aa
+# %% ../../nbs/planner/03_recipe.ipynb #235ea07e
 def _plain(value):
     if isinstance(value, PowerRate): return asdict(value)
     if callable(value): return getattr(value, "__qualname__", repr(value))
@@ -204,9 +211,10 @@ def to_dict(self:Recipe):
 @patch
 def decides(self:Recipe):
     "What of it decides the outcome of a run, beside the numbers that a plan settles for each."
-    told = {k: v for k, v in self.to_dict().items() if k not in (*_RULES, "min_steps", *MACHINE)}
-    if not self.retry: del told["retry"] # younger than the first plans, whose ids stay
-    return told
+    settled = *_RULES, "min_steps", *MACHINE
+    rest = {k: v for k, v in self.to_dict().items() if k not in settled}
+    if not self.retry: del rest["retry"] # younger than the first plans, whose ids stay
+    return rest
 
 @patch(cls_method=True)
 def from_dict(cls:Recipe, d):

@@ -5,21 +5,64 @@
 # %% auto #0
 __all__ = ['PlanExplorer']
 
-# %% ../../nbs/plotter/04_explore_plan.ipynb #fc7f2c59
+# %% ../../nbs/plotter/04_explore_plan.ipynb #827a38e3
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 import ipywidgets as W, numpy as np, pandas as pd
-from ..planner.contract import Task
+from fastcore.basics import patch
 from ..errors import ContractError, check_kind
-from ..text import flop, human
+from ..planner.contract import Task
+from ..planner.family import Family
+from ..planner.flops import rule_factor
+from ..planner.layout import cells_where, feasible, lay_out
 from ..planner.plan import DEVICES, SweepPlan
-from .explorer import BLUE, INK, Explorer, control, button, dropdown, int_slider, label, log_axis, log_slider, number, panels, rank_colors
-from ..planner.sweep_design import count_size, Family, plan_warnings, rows_of_plan
+from .explorer import (BLUE, INK, Explorer, button, control, dropdown, int_slider,
+                                        label, log_axis, log_slider, number, panels, rank_colors)
+from ..text import flop, human
 
-# %% ../../nbs/plotter/04_explore_plan.ipynb #bc35dbd3
+# %% ../../nbs/plotter/04_explore_plan.ipynb #43f51187
+def _budget_controls(plan):
+    "How far the budgets reach, and how many sizes each gets."
+    C = plan.compute_budgets
+    lowest, highest = min(C), max(C)
+    ends = np.floor(np.log10(lowest)) - 2, np.ceil(np.log10(highest)) + 3
+    seeds = len({e.seed for e in plan.experiments})
+    most = max(Counter(e.compute_budget for e in plan.experiments).values())//seeds
+    return dict(
+        lowest=log_slider("Lowest budget (FLOPs of one run)", "Compute of the smallest runs",
+                          lowest, *ends),
+        highest=log_slider("Highest budget (FLOPs of one run)", "Compute of the largest runs",
+                           highest, *ends),
+        budgets=int_slider("Budgets (count)", "Levels of compute, a constant factor apart; "
+                           "three or more show a trend", len(C), 1, 10),
+        sizes=int_slider("Sizes at each budget (count)", "Models at each budget; a valley needs "
+                         "three, five see its shape", min(12, max(2, most)), 2, 12))
+
+def _band_control(plan):
+    "Between which tokens-per-parameter ratios the runs lie."
+    ratio = np.log10([e.tokens_per_param for e in plan.experiments])
+    band = max(-1, np.floor(20*ratio.min())/20), min(5, np.ceil(20*ratio.max())/20)
+    return control(W.FloatRangeSlider, "Tokens per parameter (log10 D/N)",
+                   "Runs lie between these ratios: 1.3 is 20 tokens per parameter",
+                   min=-1, max=5, step=.05, readout_format=".2f", value=band)
+
+def _price_controls(plan):
+    "What the runs are trained on, and what that costs."
+    small = max(plan.compute_budgets) < 1e14
+    return dict(
+        device=dropdown("Device", "Hardware whose usual training rate turns FLOPs into hours",
+                        [*DEVICES], "cpu" if small else "h100"),
+        devices=int_slider("Devices (count)", "Trunks trained at once", 1, 1, 64),
+        price=number("Price (US$ per device-hour)", "What one device costs per hour",
+                     0. if small else 2.5))
+
+# %% ../../nbs/plotter/04_explore_plan.ipynb #4f640b8e
 class PlanExplorer(Explorer):
     "Budgets, sizes, tokens per parameter -> runs, FLOPs, time, money"
-    what = "Left: the runs on the plane of parameters and tokens, coloured by budget, between the two chosen tokens-per-parameter lines. Right: device-hours for each model size."
+    what = ("Left: the runs on the plane of parameters and tokens, coloured by budget, between the "
+            "two chosen tokens-per-parameter lines. Right: device-hours for each model size.")
+
     def __init__(self,
         plan, # a `SweepPlan`
         task=None, # its `Task`, if sizes are to be tried that the plan has not counted
@@ -28,106 +71,178 @@ class PlanExplorer(Explorer):
         check_kind(task, "task", Task, "a Task, as make_task gives it", optional=True)
         if not plan.experiments:
             raise ContractError("plan", "a plan with runs", "none", "plan again")
+
         self.start, self.counts, self.chosen = plan, dict(plan.counts), None
-        self.task, self.family = task, None if task is None else Family(task.model_cls, task.model_size_param, task.model_kwargs)
-        e, C, ratio = plan.experiments[0], plan.compute_budgets, np.log10([e.tokens_per_param for e in plan.experiments])
-        self.tokens, self.samples = round(e.num_tokens/e.num_samples), round(e.num_samples/e.epochs) if e.epochs else None
-        self.seeds, low, high = tuple(sorted({e.seed for e in plan.experiments})), np.log10(min(C)), np.log10(max(C))
-        most = int(np.bincount(np.unique([e.compute_budget for e in plan.experiments], return_inverse=True)[1]).max()/len(self.seeds))
-        band = control(W.FloatRangeSlider, "Tokens per parameter (log10 D/N)", "Runs lie between these ratios: 1.3 is 20 tokens per parameter", min=-1, max=5, step=.05, readout_format=".2f",
-                        value=(max(-1, np.floor(20*ratio.min())/20), min(5, np.ceil(20*ratio.max())/20)))
-        note = W.HTML()
-        def use():
-            try: self.chosen = self.plan
-            except ValueError as e: note.value = f"Not possible: {e}"; return
-            note.value = f"<code>explorer.chosen</code> is this plan: {len(self.chosen)} runs"
-        super().__init__(dict(
-            lowest=log_slider("Lowest budget (FLOPs of one run)", "Compute of the smallest runs", 10**low, np.floor(low) - 2, np.ceil(high) + 3),
-            highest=log_slider("Highest budget (FLOPs of one run)", "Compute of the largest runs", 10**high, np.floor(low) - 2, np.ceil(high) + 3),
-            budgets=int_slider("Budgets (count)", "Levels of compute, a constant factor apart; three or more show a trend", len(C), 1, 10),
-            sizes=int_slider("Sizes at each budget (count)", "Models at each budget; a valley needs three, five see its shape", min(12, max(2, most)), 2, 12), band=band,
-            device=dropdown("Device", "Hardware whose usual training rate turns FLOPs into hours", [*DEVICES], "cpu" if max(C) < 1e14 else "h100"),
-            devices=int_slider("Devices (count)", "Trunks trained at once", 1, 1, 64),
-            price=number("Price (US$ per device-hour)", "What one device costs per hour", 0. if max(C) < 1e14 else 2.5)),
-            [button("Use this plan", "Hands the plan back as explorer.chosen", use), note])
-        self.first = {n: self.controls[n].value for n in ("lowest", "highest", "budgets", "sizes", "band")} # where the controls stand for the plan itself
+        self.task, self.family = task, None if task is None else Family.of(task)
+        e = plan.experiments[0]
+        self.tokens_per_sample = round(e.num_tokens/e.num_samples)
+        self.num_samples = round(e.num_samples/e.epochs) if e.epochs else None
+        self.seeds = sorted({e.seed for e in plan.experiments})
+
+        self.note = W.HTML()
+        use = button("Use this plan", "Hands the plan back as explorer.chosen", self._choose)
+        controls = dict(**_budget_controls(plan), band=_band_control(plan), **_price_controls(plan))
+        super().__init__(controls, [use, self.note])
+        plans = "lowest", "highest", "budgets", "sizes", "band"
+        self.first = {n: controls[n].value for n in plans} # where they stand for the plan itself
 
     @property
     def plan(self):
         "The plan at the controls' present values"
         return self.compute(**self.values()).plan
 
-    def _ladder(self, low, high, step):
-        "Sizes a factor `step` of N apart, as far as they are known or can be counted"
-        targets = low*step**np.arange(int(np.floor(np.log(high/low)/np.log(step) + 1e-9)) + 1)
-        if self.family is None:
-            sizes = np.array(sorted(self.counts)); N = np.array([self.counts[s]["num_params"] for s in sorted(self.counts)])
-            near = {int(np.abs(np.log(N/n)).argmin()) for n in targets}
-            return [sizes[i].item() for i in sorted(near) if low/1.2 <= N[i] <= high*1.2]
-        known = self.family.reach(low, high)
-        sizes = sorted({s for s in (self.family.size_for(n, known) for n in targets) if s})
-        for s in sizes:
-            if s not in self.counts: self.counts[s] = count_size(self.family, self.task, s, 6. if self.start.flops_method == "exact" else float(self.start.flops_method), self.start.flops_method)
-        return sizes
+    def _choose(self):
+        try: self.chosen = self.plan
+        except ValueError as e: self.note.value = f"Not possible: {e}"
+        else:
+            runs = f"{len(self.chosen)} runs"
+            self.note.value = f"<code>explorer.chosen</code> is this plan: {runs}"
 
-    def compute(self, **values):
-        s, old = SimpleNamespace(**values), self.start
-        s.few, s.many = 10**s.band[0], 10**s.band[1]
-        s.plan = old if all(values[n] == v for n, v in self.first.items()) else self._replan(s, old)
-        s.cost = s.plan.estimate(s.device, s.devices, s.price)
-        return s
+# %% ../../nbs/plotter/04_explore_plan.ipynb #227e9644
+@patch
+def _ladder(self:PlanExplorer, low, high, step):
+    "Sizes a factor `step` of N apart, as far as they are known or can be counted"
+    rungs = int(np.floor(np.log(high/low)/np.log(step) + 1e-9)) + 1
+    targets = low*step**np.arange(rungs)
+    if self.family is None: return self._known_sizes(targets, low, high)
 
-    def _replan(self, s, old):
-        if s.highest < s.lowest: raise ContractError("budgets", f"a highest budget of at least the lowest, {s.lowest:.3g} FLOPs", f"{s.highest:.3g}", "raise the highest or lower the lowest")
-        C = np.unique([float(f"{c:.6g}") for c in np.geomspace(s.lowest, s.highest, s.budgets if s.highest > s.lowest else 1)])
-        k = 6. if old.flops_method == "exact" else float(old.flops_method)
-        inside = lambda n, c: s.few/1.05 <= c/self.counts[n]["flops_per_token"]/self.counts[n]["num_params"] <= s.many*1.05
-        step = (s.many/s.few)**(.5/max(s.sizes - 1, 1))
-        ladder = self._ladder(np.sqrt(C[0]/k/s.many), np.sqrt(C[-1]/k/s.few), max(step, 1.02))
-        cells = [(c, n, self.counts[n]["num_params"], c/self.counts[n]["flops_per_token"]) for c in C.tolist() for n in ladder if inside(n, c)]
-        cells = [x for x in cells if x[3] >= max(x[2]/10, old.recipe.min_steps*self.tokens)]
-        if not cells: raise ContractError("plan", "sizes that lie in the tokens-per-parameter band at some budget", "none", "widen the band, move the budgets, or pass plan.explore(task) to count more sizes")
-        stub = SimpleNamespace(train=SimpleNamespace(num_samples=self.samples) if self.samples else None)
-        plan = replace(old, experiments=[], compute_budgets=sorted({x[0] for x in cells}), counts={n: self.counts[n] for n in sorted({x[1] for x in cells})}, dropped=[], warnings=[])
-        plan.experiments = [e for seed in self.seeds for e in rows_of_plan(plan, stub, cells, seed, self.tokens)]
-        plan.warnings = plan_warnings(plan)
-        return plan
+    sizes = sorted(self.family.sizes_near(targets, (low, high)))
+    for s in sizes:
+        if s not in self.counts:
+            self.counts[s] = self.family.count(s, self.start.flops_method, self.task)
+    return sizes
 
-    def tabulate(self, s):
-        e = s.plan.experiments
-        rows = {"runs": len(e), "trunks (trained once each)": len(s.plan.trunks), "FLOPs": s.cost["spent_flops"], "FLOPs without shared trunks": s.cost["flops"],
-                f"hours on {s.devices} {s.device}": s.cost["seconds"]/3600, "device-hours": s.cost["device_hours"], "cost (US$)": s.cost["cost"],
-                "largest model (parameters)": max(x.num_params for x in e), "longest run (tokens)": max(x.num_tokens for x in e)}
-        if self.samples: rows["most epochs over the data"] = max(x.epochs for x in e)
-        return pd.DataFrame(dict(value=pd.Series(rows, dtype=float)))
+@patch
+def _known_sizes(self:PlanExplorer, targets, low, high):
+    "The counted sizes whose N is nearest to the targets"
+    sizes = sorted(self.counts)
+    N = np.array([self.counts[s]["num_params"] for s in sizes])
+    near = {int(np.abs(np.log(N/n)).argmin()) for n in targets}
+    return [sizes[i] for i in sorted(near) if low/1.2 <= N[i] <= high*1.2]
 
-    def told(self, s):
-        return (f"<p><b>{len(s.plan)} runs</b>, {s.cost['spent_flops']:.3g} FLOPs, {human(s.cost['seconds']/3600)} hours, US$ {human(s.cost['cost']) if s.cost['cost'] else 0}.</p>"
-                + "".join(f"<p>{w.message} {w.remedy}</p>" for w in s.plan.warnings))
+# %% ../../nbs/plotter/04_explore_plan.ipynb #16bd398a
+def _budgets(lowest, highest, n):
+    "`n` budgets from the lowest to the highest, a constant factor apart"
+    if highest < lowest:
+        raise ContractError("budgets",
+                            f"a highest budget of at least the lowest, {lowest:.3g} FLOPs",
+                            f"{highest:.3g}", "raise the highest or lower the lowest")
+    C = np.geomspace(lowest, highest, n if highest > lowest else 1)
+    return np.unique([float(f"{c:.6g}") for c in C])
 
-    def draw(self, s):
-        fig, (ax, right) = panels(widths=(3, 2))
-        N, D, C = (np.array([getattr(e, f) for e in s.plan.experiments], float) for f in ("num_params", "num_tokens", "compute_budget"))
-        line = np.log10([N.min()/2, N.max()*2])
-        for r in (s.few, s.many):
-            ax.plot(line, line + np.log10(r), color=INK, lw=.8, ls=":")
-            y = np.log10(D.min() if r == s.few else D.max())
-            x = np.clip(y - np.log10(r), *line)
-            ax.annotate(f"{human(r)} tokens\nper parameter", (x, x + np.log10(r)), xytext=(4, 0), textcoords="offset points", fontsize=7, color=".3", va="center", annotation_clip=True)
-        budgets = np.unique(C)
-        for c, color in zip(budgets, rank_colors(budgets)):
-            k = np.median((C/N/D)[C == c])
-            ax.plot(line, np.log10(c/k) - line, color=color, lw=.8, alpha=.6)
-            ax.plot(np.log10(N[C == c]), np.log10(D[C == c]), "o", color=color, ms=5.5, label=f"{flop(float(f'{c:.2g}'))} FLOPs")
-        ax.set(xlim=line, ylim=(np.log10(D.min()) - .4, np.log10(D.max()) + .4))
-        log_axis(ax.xaxis); log_axis(ax.yaxis)
-        label(ax, f"{len(N)} runs", "parameters N", "training tokens D", "upper right" if len(budgets) < 9 else None)
-        trunks = [replace(s.plan, experiments=es).estimate(s.device)["device_hours"] for es in s.plan.trunks.values()]
-        sizes = [es[0].num_params for es in s.plan.trunks.values()]
-        hours = pd.Series(trunks).groupby(sizes).sum()
-        seconds = hours.max() < .05
-        right.barh(range(len(hours)), hours*(3600 if seconds else 1), color=BLUE, height=.7)
-        right.set_yticks(range(len(hours)), [human(n) for n in hours.index])
-        right.grid(False, axis="y")
-        label(right, f"Time for each model size on one {s.device}", "device-seconds" if seconds else "device-hours", "parameters N")
-        return fig
+@patch
+def _replan(self:PlanExplorer, s):
+    "The plan at values `s` of the controls"
+    old, C = self.start, _budgets(s.lowest, s.highest, s.budgets)
+    k = rule_factor(old.flops_method)
+    step = (s.many/s.few)**(.5/max(s.sizes - 1, 1))
+    ladder = self._ladder(np.sqrt(C[0]/k/s.many), np.sqrt(C[-1]/k/s.few), max(step, 1.02))
+    counts = {n: self.counts[n] for n in ladder}
+
+    def inside(c, size):
+        ratio = c/counts[size]["flops_per_token"]/counts[size]["num_params"]
+        return s.few/1.05 <= ratio <= s.many*1.05
+    cells = cells_where(C.tolist(), counts, inside)
+    cells, _ = feasible(cells, old.recipe, self.tokens_per_sample)
+    if not cells:
+        raise ContractError(
+            "plan", "sizes that lie in the tokens-per-parameter band at some budget", "none",
+            "widen the band, move the budgets, or pass plan.explore(task) to count more sizes")
+
+    used = sorted({cell.size for cell in cells})
+    plan = replace(old, compute_budgets=sorted({cell.compute_budget for cell in cells}),
+                   counts={n: counts[n] for n in used}, dropped=[])
+    return lay_out(plan, cells, self.seeds, self.tokens_per_sample, self.num_samples)
+
+# %% ../../nbs/plotter/04_explore_plan.ipynb #0514a2ed
+@patch
+def compute(self:PlanExplorer, **values):
+    "The plan at these values and what it costs"
+    s = SimpleNamespace(**values)
+    s.few, s.many = 10**s.band[0], 10**s.band[1] # tokens per parameter
+    moved = any(values[n] != v for n, v in self.first.items())
+    s.plan = self._replan(s) if moved else self.start
+    s.cost = s.plan.estimate(s.device, s.devices, s.price)
+    return s
+
+# %% ../../nbs/plotter/04_explore_plan.ipynb #765b28d2
+@patch
+def tabulate(self:PlanExplorer, s):
+    "The plan in numbers"
+    runs, cost = s.plan.experiments, s.cost
+    rows = {
+        "runs": len(runs),
+        "trunks (trained once each)": len(s.plan.trunks),
+        "FLOPs": cost["spent_flops"],
+        "FLOPs without shared trunks": cost["flops"],
+        f"hours on {s.devices} {s.device}": cost["seconds"]/3600,
+        "device-hours": cost["device_hours"],
+        "cost (US$)": cost["cost"],
+        "largest model (parameters)": max(e.num_params for e in runs),
+        "longest run (tokens)": max(e.num_tokens for e in runs)}
+    if self.num_samples: rows["most epochs over the data"] = max(e.epochs for e in runs)
+    return pd.DataFrame(dict(value=pd.Series(rows, dtype=float)))
+
+@patch
+def told(self:PlanExplorer, s):
+    "The plan in a sentence, and its warnings"
+    hours, price = human(s.cost["seconds"]/3600), s.cost["cost"]
+    first = (f"<p><b>{len(s.plan)} runs</b>, {s.cost['spent_flops']:.3g} FLOPs, {hours} hours, "
+             f"US$ {human(price) if price else 0}.</p>")
+    return first + "".join(f"<p>{w.message} {w.remedy}</p>" for w in s.plan.warnings)
+
+# %% ../../nbs/plotter/04_explore_plan.ipynb #6a574e49
+def _draw_ratio(ax, line, ratio, D, side):
+    "A dotted line of constant D/N, named on its outer side (-1: left, 1: right) at the height `D`"
+    ax.plot(line, line + np.log10(ratio), color=INK, lw=.8, ls=":")
+    room = .16*(line[1] - line[0])
+    x = np.clip(np.log10(D/ratio), line[0] + room, line[1] - room)
+    ax.annotate(f"{human(ratio)} tokens\nper parameter", (x, x + np.log10(ratio)),
+                xytext=(4*side, -2*side), textcoords="offset points", fontsize=7, color=".3",
+                ha="left" if side > 0 else "right", va="top" if side > 0 else "bottom",
+                annotation_clip=True)
+
+@patch
+def _draw_plane(self:PlanExplorer, ax, s):
+    "Runs on the (N, D) plane, a line for each budget"
+    N, D, C = (np.array([getattr(e, name) for e in s.plan.experiments], float)
+               for name in ("num_params", "num_tokens", "compute_budget"))
+    line = np.log10([N.min()/2, N.max()*2])
+    _draw_ratio(ax, line, s.few, D.min(), side=1)
+    _draw_ratio(ax, line, s.many, D.max(), side=-1)
+
+    budgets = np.unique(C)
+    for c, color in zip(budgets, rank_colors(budgets)):
+        here = C == c
+        k = np.median((C/N/D)[here])
+        ax.plot(line, np.log10(c/k) - line, color=color, lw=.8, alpha=.6)
+        ax.plot(np.log10(N[here]), np.log10(D[here]), "o", color=color, ms=5.5,
+                label=f"{flop(float(f'{c:.2g}'))} FLOPs")
+
+    ax.set(xlim=line, ylim=(np.log10(D.min()) - .4, np.log10(D.max()) + .4))
+    log_axis(ax.xaxis)
+    log_axis(ax.yaxis)
+    label(ax, f"{len(N)} runs", "parameters N", "training tokens D",
+          "upper right" if len(budgets) < 9 else None)
+
+# %% ../../nbs/plotter/04_explore_plan.ipynb #9446ffa4
+@patch
+def _draw_hours(self:PlanExplorer, ax, s):
+    "Time on one device for each model size"
+    trunks = s.plan.trunk_plans.values()
+    seconds = pd.Series([t.seconds(s.device) for t in trunks])
+    hours = (seconds/3600).groupby([t.experiments[0].num_params for t in trunks]).sum()
+    short = hours.max() < .05
+    ax.barh(range(len(hours)), hours*(3600 if short else 1), color=BLUE, height=.7)
+    ax.set_yticks(range(len(hours)), [human(n) for n in hours.index])
+    ax.grid(False, axis="y")
+    label(ax, f"Time for each model size on one {s.device}",
+          "device-seconds" if short else "device-hours", "parameters N")
+
+@patch
+def draw(self:PlanExplorer, s):
+    "The picture of the plan"
+    fig, (left, right) = panels(widths=(3, 2))
+    self._draw_plane(left, s)
+    self._draw_hours(right, s)
+    return fig

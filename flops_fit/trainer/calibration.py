@@ -14,7 +14,9 @@ import msgspec
 from ..errors import ContractError, FitWarning, check_kind, check_number, check_numbers, check_path, refuse, shown
 from ..planner.contract import Task
 from ..planner.plan import SweepPlan, stable_hash
-from ..planner.sweep_design import check_budgets, Family, check_flops, guess_optimum, plan_sweep
+from ..planner.family import Family
+from ..planner.flops import check_flops
+from ..planner.sweep_design import check_budgets, guess_optimum, plan_sweep
 from ..planner.recipe import PowerRate, Recipe, MACHINE
 from ..files import NewerFormat, parse, read_regular, seal, set_aside, unseal, write_atomic
 from .store import RunStore
