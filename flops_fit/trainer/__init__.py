@@ -5,7 +5,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "calibration": "best_rate fit_rates Calibration calibrate RateCheck check_rates",
     "checkpoint": "save_checkpoint load_checkpoint peek",
     "evaluation": "is_out_of_memory free_memory PeakMemory measure evaluate",
-    "feed": "in_memory Feed",
+    "feed": "in_memory Feed next_samples",
     "lease": "BEAT STALE ClaimLost Lease Unclaimed take",
     "loggers": "TensorBoardLogger WandbLogger",
     "orders": "Stop stoppable Orders train_into missing train_order",
