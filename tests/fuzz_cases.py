@@ -1539,7 +1539,7 @@ _RECORDS = (
 LEFT_OUT = {
     r"run\.utc_now": "takes nothing",
     r"run\.Run\.agree": "the second half of check, which is called",
-    r"(cli|options|taskfile)\..*|examples\.commands\..*|examples\.example_.*|examples\.demo\..*": "commands and whole sweeps: they take parsed arguments, and tests/test_cli.py calls them with bad ones",
+    r"(cli|terminal|options|taskfile)\..*|examples\.commands\..*|examples\.example_.*|examples\.demo\..*": "commands and whole sweeps: they take parsed arguments, and tests/test_cli.py calls them with bad ones",
     f"({_RECORDS})".replace(
         ".", r"\."
     ): "records that functions of the package fill; nothing is asked of them as they are made",

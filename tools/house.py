@@ -25,6 +25,7 @@ MAY = {
     "result": {"fitter", "planner", "trainer", "plotter"},
     "core": {"fitter", "planner", "trainer", "plotter", "result"},
     "taskfile": set(),
+    "terminal": set(),
     "options": {"planner", "taskfile"},
     "cli": {
         "fitter",
@@ -35,6 +36,7 @@ MAY = {
         "core",
         "taskfile",
         "options",
+        "terminal",
         "examples",
     },
     "examples": {
