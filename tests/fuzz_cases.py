@@ -1551,7 +1551,7 @@ LEFT_OUT = {
     r"explore_(fit|plan)\..*Explorer\.(compute|update|tabulate|told|draw)|explorer\.Explorer\.(compute|update|tabulate|told|draw)": "steps of Explorer.table and Explorer.figure, which are called",
     r"explorer\.(log_axis|label|simulated_mark|png|log_slider|choice_slider|some_or_none|int_slider|dropdown|number|button|Ticks)|.*\.explore|sweep\.TrainingRunner\.monitor|monitor\.Monitor.*": "pieces of widgets, which ipywidgets checks by itself; test_widgets drives them",
     r"(store|checkpoint|files|lease|orders|workers|progress|feed|train|trainer|trunk)\..*|device\.(?!pick_device).*|sweep\.(Stop|stoppable|Orders|train_into|train_order|TrainingRunner\.(check|run_sweep_from_plan)).*|"
-    r"text\.html_table|lazy\.lazily|plan\.(stable_hash|Experiment\..*|SweepPlan\.check)|run\.(marked|Run\.(check|under|to_json|from_json))|result\.Result\.(load|train)": "what happens while a sweep trains and on disk: tests/faults breaks it call by call",
+    r"text\.html_table|lazy\.lazily|plan\.(stable_hash|Experiment\..*|SweepPlan\.check)|run\.(status_html|Run\.(check|under|to_json|from_json))|result\.Result\.(load|train)": "what happens while a sweep trains and on disk: tests/faults breaks it call by call",
     r"examples\.cifar\.CIFAR10Dataset\..*|examples\.smalllm\.TrainedLM\.best": "they need data or a trained model that is not here",
 }
 

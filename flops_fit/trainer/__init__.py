@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "progress": "clock in_notebook SweepProgress",
     "rate_check": "RateCheck check_rates",
     "rates": "Parabola best_rate fit_rates try_rates",
-    "run": "Loss Finite Share utc_now Run marked RunTable",
+    "run": "Loss Finite Share utc_now Run status_html RunTable",
     "store": "RunStore Beat",
     "sweep": "MOCK_LAW MOCK_NOISE mock_run TrainingRunner",
     "train": "train_trunk",
@@ -23,6 +23,6 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
         "WORKER StepTimeout step_alarm Stopped Diverged Trunk astray identity State "
         "make_optimizer switch_checkpointing",
     "watch": "Checkpoint Watch Step listeners",
-    "workers": "FILLS told_to_end WorkerLost DeviceExecutor device_executor",
+    "workers": "FILLS worker_is_ending WorkerLost DeviceExecutor device_executor",
     "..errors": "ContractError",
 })
