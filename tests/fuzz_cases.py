@@ -1534,7 +1534,7 @@ def _others():
 _MODULES = "RMSNorm|RotaryEmbedding|CausalSelfAttention|FeedForward|TransformerBlock|ViTBlock"
 _RECORDS = (
     "analysis.ScalingAnalysis|calibration.Calibration|rate_check.RateCheck|curves.(PowerLaw|IsoFlop|Envelope)Fit|lawfit.(LawFit|Answer)|flops.FlopCount|result.(Result|Verification)|solver.(Problem|Solution)|"
-    "plan.(Experiment|SweepPlan)|run.(Run|RunTable)|examples.smalllm.TrainedLM|train.Step|store.RunStore|progress.SweepProgress|feed.Feed|trunk.Trunk|explorer.Explorer|errors.FitError|errors.FitWarning|trunk.(Stopped|Diverged)"
+    "plan.(Experiment|SweepPlan)|run.(Run|RunTable)|examples.smalllm.TrainedLM|store.RunStore|progress.SweepProgress|feed.Feed|trunk.Trunk|explorer.Explorer|errors.FitError|errors.FitWarning|trunk.(Stopped|Diverged)"
 )
 LEFT_OUT = {
     r"run\.utc_now": "takes nothing",
@@ -1550,7 +1550,7 @@ LEFT_OUT = {
     r"errors\.refuse": "it raises whatever it is given",
     r"explore_(fit|plan)\..*Explorer\.(compute|update|tabulate|told|draw)|explorer\.Explorer\.(compute|update|tabulate|told|draw)": "steps of Explorer.table and Explorer.figure, which are called",
     r"explorer\.(log_axis|label|simulated_mark|png|log_slider|choice_slider|some_or_none|int_slider|dropdown|number|button|Ticks)|.*\.explore|sweep\.TrainingRunner\.monitor|monitor\.Monitor.*": "pieces of widgets, which ipywidgets checks by itself; test_widgets drives them",
-    r"(store|checkpoint|files|lease|orders|workers|progress|feed|train|trainer|trunk)\..*|device\.(?!pick_device).*|sweep\.(Stop|stoppable|Orders|train_into|train_order|TrainingRunner\.(check|run_sweep_from_plan)).*|"
+    r"(store|checkpoint|files|lease|orders|workers|progress|feed|train|trainer|trunk|watch)\..*|device\.(?!pick_device).*|sweep\.(Stop|stoppable|Orders|train_into|train_order|TrainingRunner\.(check|run_sweep_from_plan)).*|"
     r"text\.html_table|lazy\.lazily|plan\.(stable_hash|Experiment\..*|SweepPlan\.check)|run\.(status_html|Run\.(check|under|to_json|from_json))|result\.Result\.(load|train)": "what happens while a sweep trains and on disk: tests/faults breaks it call by call",
     r"examples\.cifar\.CIFAR10Dataset\..*|examples\.smalllm\.TrainedLM\.best": "they need data or a trained model that is not here",
 }
