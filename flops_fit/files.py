@@ -81,6 +81,7 @@ def _link(tmp, path):
             raise FileExistsError(errno.EEXIST, "it is there", str(path)) from err
         os.replace(tmp, path)
 
+# %% ../nbs/02_files.ipynb #4dc7704b
 def write_atomic(
     path, # where the file is to be
     content, # text or bytes
@@ -93,7 +94,8 @@ def write_atomic(
     check_callable(stage, "stage", "a function path -> path")
     replace = check_bool(replace, "replace")
     make_folder(path.parent)
-    data, tmp = content.encode() if isinstance(content, str) else content, stage(path)
+    data = content.encode() if isinstance(content, str) else content
+    tmp = stage(path)
 
     try:
         fd = again(os.open, tmp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -143,6 +145,7 @@ def _read_regular(path, most):
         return b"".join(parts)
     finally: os.close(fd)
 
+# %% ../nbs/02_files.ipynb #64cdd7aa
 def mark_of(path):
     "What tells a file from the one that stood there before, or None where there is none."
     try: about = os.lstat(path)
@@ -190,15 +193,14 @@ class _Sealed(msgspec.Struct, forbid_unknown_fields=True):
     sha256: str
     content: msgspec.Raw
 
-def _plain(value):
-    "A NumPy number as Python's own."
-    if hasattr(value, "item"): return value.item()
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
-
 class _Version(msgspec.Struct):
     format: int = 0
 
-def refuse_newer(path, version):
+def refuse_newer(
+    path, # of the file
+    version, # its format
+):
+    "Raises `NewerFormat`."
     raise NewerFormat(str(path), f"a file of format {FORMAT} or earlier", f"format {version}",
                       "it is from a later version: upgrade flops_fit")
 
@@ -209,6 +211,12 @@ def check_name(
     "Letters, digits, - and _, at most 64; else `ContractError`: no id leads out of a folder."
     if isinstance(name, str) and re.fullmatch(_NAME, name): return name
     raise ContractError(what, "1 to 64 letters, digits, - or _", repr(name)[:80], "plan again")
+
+# %% ../nbs/02_files.ipynb #87fe1335
+def _plain(value):
+    "A NumPy number as Python's own."
+    if hasattr(value, "item"): return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 def seal(
     content, # plain data, as JSON can hold it

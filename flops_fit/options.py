@@ -9,7 +9,7 @@ __all__ = ['FLOPS', 'TOKENS', 'COUNT', 'SIZES', 'WORKERS', 'SEED', 'SHARE', 'num
 # %% ../nbs/06_options.ipynb #b76055ad
 import argparse, math, re
 from .planner.dataset import ContractError
-from .taskfile import Argument, Measure, NAME
+from .taskfile import Argument, Measure, PLACE
 import msgspec
 
 # %% ../nbs/06_options.ipynb #d1de5bc4
@@ -80,7 +80,7 @@ def _is(value, kind):
 
 def named(text):
     "`package.module:name`."
-    if re.match(NAME, text) and len(text) <= 200: return text
+    if re.match(PLACE, text) and len(text) <= 200: return text
     raise argparse.ArgumentTypeError(f"expected package.module:name, got {text!r}")
 
 def argument(text):

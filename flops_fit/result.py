@@ -239,7 +239,7 @@ def train(self:Result,
     or by `verify`, it is only loaded. Raises `RuntimeError` when the run fails, or its weights cannot
     be kept: a model that was not trained is never given."""
     from flops_fit.trainer.sweep import TrainingRunner
-    from flops_fit.trainer.trunk import pick_device
+    from flops_fit.trainer.device import pick_device
     if self.simulated:
         raise ContractError("result.train", "a law from real runs", "simulated ones",
                             "run the sweep with mode='local' first")

@@ -236,7 +236,7 @@ def calibration():
 
 @lru_cache(None)
 def rate_check():
-    from flops_fit.trainer.calibration import RateCheck
+    from flops_fit.trainer.rate_check import RateCheck
 
     return RateCheck(
         [
@@ -770,7 +770,13 @@ def _sweeps():
         sample,
         sweep_design as p,
     )
-    from flops_fit.trainer import calibration as c, evaluation as v, loggers as l
+    from flops_fit.trainer import (
+        calibration as c,
+        evaluation as v,
+        loggers as l,
+        rate_check as rc,
+        rates,
+    )
 
     good(
         "sample.split_sample",
@@ -1043,14 +1049,14 @@ def _sweeps():
     good("loggers.TensorBoardLogger", l.TensorBoardLogger, lambda: dict(folder="board"), weight=0.3)
     good("loggers.WandbLogger", l.WandbLogger, lambda: dict(project="mine"), weight=0.3)
     good(
-        "calibration.best_rate",
-        c.best_rate,
+        "rates.best_rate",
+        rates.best_rate,
         lambda: dict(tried={0.001: 2.3, 0.003: 2.1, 0.01: 2.4}),
         weight=2,
     )
     good(
-        "calibration.fit_rates",
-        c.fit_rates,
+        "rates.fit_rates",
+        rates.fit_rates,
         lambda: dict(best=[(1e5, 0.01), (1e6, 0.005)], exponent=-0.33, sd=0.2, noise=0.2),
         weight=2,
     )
@@ -1082,12 +1088,12 @@ def _sweeps():
         weight=0.1,
         keep=("output_dir",),
     )
-    good("calibration.RateCheck.ok", look(rate_check, "ok"), weight=0.05)
-    good("calibration.RateCheck.to_dataframe", lambda: rate_check().to_dataframe(), weight=0.05)
-    good("calibration.RateCheck.plot", lambda ax=None: rate_check().plot(ax), weight=0.1)
+    good("rate_check.RateCheck.ok", look(rate_check, "ok"), weight=0.05)
+    good("rate_check.RateCheck.to_dataframe", lambda: rate_check().to_dataframe(), weight=0.05)
+    good("rate_check.RateCheck.plot", lambda ax=None: rate_check().plot(ax), weight=0.1)
     good(
-        "calibration.check_rates",
-        c.check_rates,
+        "rate_check.check_rates",
+        rc.check_rates,
         lambda: dict(
             task=task(),
             plan=plan(),
@@ -1400,7 +1406,7 @@ def _others():
     from flops_fit import files
     from flops_fit.planner import plan as e
     from flops_fit.plotter import explore_fit as xf, explore_plan as xp, explorer as x
-    from flops_fit.trainer import run, sweep, trunk
+    from flops_fit.trainer import device, run, sweep
 
     good(
         "plan.SweepPlan.estimate",
@@ -1489,7 +1495,7 @@ def _others():
         lambda: dict(plan=plan()),
         weight=0.15,
     )
-    good("trunk.pick_device", trunk.pick_device, lambda: dict(device="cpu"), weight=0.5)
+    good("device.pick_device", device.pick_device, lambda: dict(device="cpu"), weight=0.5)
     good(
         "files.write_atomic",
         files.write_atomic,
@@ -1574,37 +1580,6 @@ def _others():
 
 
 # Not called, each with the reason
-_MODULES = "RMSNorm|RotaryEmbedding|CausalSelfAttention|FeedForward|TransformerBlock|ViTBlock"
-_RECORDS = (
-    "analysis.ScalingAnalysis|calibration.Calibration|calibration.RateCheck|curves.(IsoFlop|Envelope)Fit|power_law.PowerLawFit|lawfit.(LawFit|Answer)|flops.FlopCount|result.(Result|Verification)|solver.(Problem|Solution)|"
-    "plan.(Experiment|SweepPlan)|run.(Run|RunTable)|examples.smalllm.TrainedLM|train.Step|store.RunStore|progress.SweepProgress|feed.Feed|trunk.Trunk|explorer.Explorer|errors.FitError|errors.FitWarning|trunk.(Stopped|Diverged)|"
-    "analysis.ScalingAnalysis|calibration.Calibration|calibration.RateCheck|curves.(IsoFlop|Envelope)Fit|lawfit.(LawFit|Answer)|flops.FlopCount|result.(Result|Verification)|solver.(Problem|Solution)|"
-    "experiment.Experiment|plan.SweepPlan|run.(Run|RunTable)|examples.smalllm.TrainedLM|train.Step|store.RunStore|progress.SweepProgress|feed.Feed|trunk.Trunk|explorer.Explorer|errors.FitError|errors.FitWarning|trunk.(Stopped|Diverged)|"
-)
-LEFT_OUT = {
-    r"run\.utc_now": "takes nothing",
-    r"run\.Run\.agree": "the second half of check, which is called",
-    r"(cli|options|taskfile)\..*|examples\.commands\..*|examples\.example_.*|examples\.demo\..*": (
-        "commands and whole sweeps: they take parsed arguments, and tests/test_cli.py calls them "
-        "with bad ones"
-    ),
-    f"({_RECORDS})".replace(
-        ".", r"\."
-    ): "records that functions of the package fill; nothing is asked of them as they are made",
-    rf"examples\.(gpt|vit)\.({_MODULES})(\.forward)?|examples\.(gpt\.GPT|vit\.VisionTransformer)\.forward|examples\.gpt\.(rotate_half|apply_rotary_pos_emb|gpt_loss_fn)|examples\.vit\.(patchify|accuracy|vit_loss_fn)": "parts of a network, in its innermost loop: torch's own errors name the shapes, and a check costs time in every step",
-    r"forms\..*|optimum\..*|lawfit\.(ends|LawFit\.(propagate|problem))|coupled\..*|freedom\..*|inputs\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|rescaled|loss|centred|best_on_budget)": "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric and LawFit's methods",
-    r"(dataset\.DataSource|examples\.corpus\.PythonCorpus|examples\.tinystories\.TinyStoriesDataset)\.batch": "batches, in every step of training: positions come from the feed",
-    r"coupled\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|loss|centred|best_on_budget)": "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric and LawFit's methods",
-    r"((dataset\.DataSource|sample\.Pair|examples\.corpus\.PythonCorpus|examples\.tinystories\.TinyStoriesDataset)\.batch|sample\.(tokens_of|as_tensors))": "batches, in every step of training: positions come from the feed",
-    r"family\.Family.*|layout\.(cells_where|feasible|lay_out)|flops\.rule_factor": "the inside of plan_sweep and plan_optimum, which are called: what reaches it was checked there",
-    r"sample\.name_of|dataset\.is_hugging_face": "they answer for any object at all",
-    r"errors\.refuse": "it raises whatever it is given",
-    r"explore_(fit|plan)\..*Explorer\.(compute|update|tabulate|told|draw)|explorer\.Explorer\.(compute|update|tabulate|told|draw)": "steps of Explorer.table and Explorer.figure, which are called",
-    r"explorer\.(log_axis|label|simulated_mark|png|log_slider|choice_slider|some_or_none|int_slider|dropdown|number|button|Ticks)|.*\.explore|sweep\.TrainingRunner\.monitor|monitor\.Monitor.*": "pieces of widgets, which ipywidgets checks by itself; test_widgets drives them",
-    r"(store|checkpoint|files|lease|orders|workers|progress|feed|trainer)\..*|trunk\.(?!pick_device).*|sweep\.(Stop|stoppable|Orders|train_into|train_order|TrainingRunner\.(check|run_sweep_from_plan)).*|"
-    r"text\.html_table|lazy\.lazily|experiment\.(stable_hash|Experiment\..*)|plan\.SweepPlan\.check|run\.(marked|Run\.(check|under|to_json|from_json))|result\.Result\.(load|train)": "what happens while a sweep trains and on disk: tests/faults breaks it call by call",
-    r"examples\.cifar\.CIFAR10Dataset\..*|examples\.smalllm\.TrainedLM\.best": "they need data or a trained model that is not here",
-}
 
 
 _fitter()

@@ -27,7 +27,8 @@ os.environ.update(
 import numpy as np, pandas as pd, torch
 import flops_fit
 from flops_fit.errors import ContractError, FitError, FitWarning
-from fuzz_cases import GOOD, LEFT_OUT
+from fuzz_cases import GOOD
+from fuzz_left_out import left_out
 
 SECONDS = 5.0  # of the processor's time that a call may take
 
@@ -661,10 +662,6 @@ def public():
                     and (callable(getattr(o, a)) or isinstance(v, property))
                 ]
     return out
-
-
-def left_out(name):
-    return next((why for pattern, why in LEFT_OUT.items() if re.fullmatch(pattern, name)), None)
 
 
 def main(calls=100_000, only="", seed=0):

@@ -4,7 +4,9 @@ import math
 from dataclasses import replace
 import pytest, torch.nn.functional as F
 from hypothesis import given, strategies as st
-from flops_fit.trainer.calibration import Calibration, best_rate, calibrate, check_rates, fit_rates
+from flops_fit.trainer.calibration import Calibration, calibrate
+from flops_fit.trainer.rate_check import check_rates
+from flops_fit.trainer.rates import best_rate, fit_rates
 from flops_fit.core import find_optimal
 from flops_fit.planner.dataset import ContractError
 from flops_fit.planner.plan import SweepPlan

@@ -740,18 +740,20 @@ def test_every_kind_of_error_is_two_lines_and_debug_shows_the_rest(error, capsys
 
 def test_causes_are_told():
     assert (
-        cli.two_lines(OSError(28, "No space left on device", "x/y"))[0]
+        cli.problem_and_fix(OSError(28, "No space left on device", "x/y"))[0]
         == "No space left on device: x/y"
     )
     assert (
-        cli.two_lines(FitError("runs: expected 3, got 2. There may be more. Add one to them."))[0]
+        cli.problem_and_fix(
+            FitError("runs: expected 3, got 2. There may be more. Add one to them.")
+        )[0]
         == "runs: expected 3, got 2. There may be more."
     )
-    assert cli.two_lines(ContractError("loss", "a number", "nan", "mend it")) == (
+    assert cli.problem_and_fix(ContractError("loss", "a number", "nan", "mend it")) == (
         "loss: expected a number, got nan",
         "mend it",
     )
-    long = cli.two_lines(RuntimeError("begin " + "x" * 5000 + " end"))[0]
+    long = cli.problem_and_fix(RuntimeError("begin " + "x" * 5000 + " end"))[0]
     assert len(long) < 1100 and long.startswith("RuntimeError: begin") and long.endswith("end")
 
 

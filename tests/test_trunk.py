@@ -15,9 +15,10 @@ from flops_fit.planner.recipe import PowerRate, Recipe
 from flops_fit.trainer.store import RunStore
 from flops_fit.trainer.sweep import TrainingRunner, device_executor
 from flops_fit.trainer.train import Stopped, train_trunk
-import flops_fit.trainer.trunk as trunk_module
-from flops_fit.trainer.trunk import Trunk, astray, autocast_for, compiled, peak_flops, settled
-from models import BUDGETS, Net, RECIPE, SIZES, xor_task
+import flops_fit.trainer.device as device_module
+from flops_fit.trainer.device import autocast_for, compiled, peak_flops, seconds_a_pass, settled
+from flops_fit.trainer.trunk import Trunk, astray
+from models import BUDGETS, Net, RECIPE, SIZES, xor_data, xor_task
 
 
 class Tight(Net):
@@ -290,14 +291,14 @@ def test_every_size_runs_compiled(traces):
     "plain, fast, keeps", [(1.0, 0.5, True), (1.0, 2.0, False), (0.001, 0.0005, False)]
 )
 def test_auto_keeps_what_is_faster(plain, fast, keeps, es, usual, traces, monkeypatch):
-    real, asked = trunk_module.seconds_a_pass, []
+    real, asked = device_module.seconds_a_pass, []
 
     def seconds(trunk, n):
         real(trunk, 1)
         asked.append(n)
         return plain if trunk.call is trunk.model else fast
 
-    monkeypatch.setattr(trunk_module, "seconds_a_pass", seconds)
+    monkeypatch.setattr(device_module, "seconds_a_pass", seconds)
     t = Trunk(xor_task(), es[0], replace(RECIPE, compile="auto"), torch.device("cpu"))
     assert (compiled(t, 500) is not t.model) == keeps and asked == (
         [10, 3, 10] if plain > 0.1 else [10]
@@ -319,7 +320,7 @@ def test_a_compiler_that_fails_is_done_without(es, usual, monkeypatch):
 
     monkeypatch.setattr(torch, "compile", broken)
     monkeypatch.setattr(
-        trunk_module, "seconds_a_pass", lambda trunk, n: trunk.gradient(*trunk.feed(0)) and 1.0
+        device_module, "seconds_a_pass", lambda trunk, n: trunk.gradient(*trunk.feed(0)) and 1.0
     )
     with pytest.warns(UserWarning, match="no C.. compiler found. Training goes on without"):
         runs = train_trunk(xor_task(), es, replace(RECIPE, compile="auto"))

@@ -28,6 +28,7 @@ MAY = {
     "result": {"fitter", "planner", "trainer", "plotter"},
     "core": {"fitter", "planner", "trainer", "plotter", "result"},
     "taskfile": set(),
+    "terminal": set(),
     "options": {"planner", "taskfile"},
     "cli": {
         "fitter",
@@ -38,6 +39,7 @@ MAY = {
         "core",
         "taskfile",
         "options",
+        "terminal",
         "examples",
     },
     "examples": {

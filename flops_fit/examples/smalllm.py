@@ -20,7 +20,8 @@ from ..planner.recipe import Recipe
 from ..planner.plan import stable_hash
 from ..trainer.store import load_checkpoint, save_checkpoint
 from ..trainer.evaluation import PeakMemory, evaluate
-from ..trainer.trunk import State, Trunk, compiled, pick_device, settled
+from ..trainer.device import compiled, pick_device, settled
+from ..trainer.trunk import State, Trunk
 
 # %% ../../nbs/examples/smalllm.ipynb #c2d3dfd1
 def _write(file, text):

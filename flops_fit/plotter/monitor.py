@@ -13,7 +13,7 @@ from fastcore.basics import patch
 import ipywidgets as W, numpy as np, pandas as pd
 from ..planner.plan import SweepPlan
 from ..text import html_table
-from ..trainer.run import Run, RunTable, marked
+from ..trainer.run import Run, RunTable, status_html
 from .explorer import VERMILION, button, label, log_axis, panels, png, rank_colors
 from ..trainer.progress import SweepProgress, clock
 
@@ -164,7 +164,7 @@ def figure(self:Monitor):
 def _repr_html_(self:Monitor):
     rows, head, share, simulated = self._rows()
     table = html_table(("C, FLOPs", "N, parameters", "D, tokens", "status", "loss", "time left"),
-                        [(f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}", marked(r.status), "" if np.isnan(r.loss) else f"{r.loss:.4f}", clock(r.seconds_left) if r.seconds_left else "") for r in rows.itertuples()])
+                        [(f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}", status_html(r.status), "" if np.isnan(r.loss) else f"{r.loss:.4f}", clock(r.seconds_left) if r.seconds_left else "") for r in rows.itertuples()])
     fig = self.figure()
     w, h = (int(v) for v in fig.get_size_inches()*fig.dpi)
     wrong = f'<p role="alert"><b>The sweep stopped:</b> {escape(str(self.error))}</p>' if self.error else ""

@@ -2,22 +2,27 @@
 from ..lazy import lazily
 
 __getattr__, __dir__, __all__ = lazily(__name__, {
-    "calibration": "best_rate fit_rates Calibration calibrate RateCheck check_rates",
+    "calibration": "Calibration calibrate",
     "checkpoint": "save_checkpoint load_checkpoint peek",
+    "device":
+        "PEAKS pick_device device_name peak_flops autocast_for settled compiled "
+        "seconds_a_pass",
     "evaluation": "is_out_of_memory free_memory PeakMemory measure evaluate",
-    "feed": "in_memory Feed",
+    "feed": "in_memory Feed next_samples",
     "lease": "BEAT STALE ClaimLost Lease Unclaimed take",
     "loggers": "TensorBoardLogger WandbLogger",
     "orders": "Stop stoppable Orders train_into missing train_order",
     "progress": "clock in_notebook SweepProgress",
-    "run": "Loss Finite Share utc_now Run marked RunTable",
+    "rate_check": "RateCheck check_rates",
+    "rates": "Parabola best_rate fit_rates try_rates",
+    "run": "Loss Finite Share utc_now Run status_html RunTable",
     "store": "RunStore Beat",
     "sweep": "MOCK_LAW MOCK_NOISE mock_run TrainingRunner",
-    "train": "train_trunk Mark Step",
+    "train": "train_trunk",
     "trunk":
-        "PEAKS WORKER pick_device autocast_for peak_flops settled StepTimeout step_alarm "
-        "Stopped Diverged Trunk astray identity State make_optimizer switch_checkpointing "
-        "compiled seconds_a_pass",
-    "workers": "FILLS told_to_end WorkerLost DeviceExecutor device_executor",
+        "WORKER StepTimeout step_alarm Stopped Diverged Trunk astray identity State "
+        "make_optimizer switch_checkpointing",
+    "watch": "Checkpoint Watch Step listeners",
+    "workers": "FILLS worker_is_ending WorkerLost DeviceExecutor device_executor",
     "..errors": "ContractError",
 })

@@ -151,6 +151,8 @@ def load_checkpoint(
     if model is not None: model.load_state_dict(weights)
     if optimizer is not None: optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
     return info, tensors.get("rng")
+
+# %% ../../nbs/trainer/02_checkpoint.ipynb #05603499
 def peek(
     path, # of `save_checkpoint`
     of=None, # what it has to be of

@@ -5,15 +5,17 @@
 # %% auto #0
 __all__ = ['is_out_of_memory', 'free_memory', 'PeakMemory', 'measure', 'evaluate']
 
-# %% ../../nbs/trainer/05_evaluation.ipynb #35ee340b
+# %% ../../nbs/trainer/05_evaluation.ipynb #46d68170
 import math
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from ..planner.dataset import DataSource, split_sample
-from ..errors import ContractError, check_callable, check_device, check_kind, check_number
-from .feed import in_memory
+from ..planner.dataset import DataSource
+from ..errors import (ContractError, check_callable, check_device, check_kind,
+                              check_number)
+from .feed import in_memory, next_samples
 
-# %% ../../nbs/trainer/05_evaluation.ipynb #748dc723
+# %% ../../nbs/trainer/05_evaluation.ipynb #48fba105
 _OUT = "out of memory", "not enough memory", "can't allocate memory"
 
 def is_out_of_memory(
@@ -21,8 +23,9 @@ def is_out_of_memory(
 )->bool:
     "Does it say that memory ran out?"
     import torch
-    out = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError) # the first since PyTorch 2.5
-    return isinstance(error, (out, MemoryError)) or isinstance(error, RuntimeError) and any(s in str(error).lower() for s in _OUT)
+    kind = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError) # the first since 2.5
+    if isinstance(error, (kind, MemoryError)): return True
+    return isinstance(error, RuntimeError) and any(s in str(error).lower() for s in _OUT)
 
 def free_memory():
     "Give what is cached back to the device."
@@ -30,14 +33,16 @@ def free_memory():
     gc.collect()
     if torch.cuda.is_available(): torch.cuda.empty_cache()
 
-# %% ../../nbs/trainer/05_evaluation.ipynb #26385512
+# %% ../../nbs/trainer/05_evaluation.ipynb #0e93cbb0
 class PeakMemory:
-    "Most bytes in use since it was made: by tensors on a GPU, by the whole process on a CPU under Linux."
+    "Most bytes in use since it was made: by tensors on a GPU, by the process on a CPU under Linux."
     def __init__(self, device):
         import torch
         self.device, self.counted = check_device(device, optional=False), True
-        if self.device.type == "cuda": torch.cuda.reset_peak_memory_stats(self.device); return
-        try: Path("/proc/self/clear_refs").write_text("5") # the kernel sets the mark to what is in use now
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            return
+        try: Path("/proc/self/clear_refs").write_text("5") # the mark is now what is in use now
         except OSError: self.counted = False
         if self.device.type != "cpu": self.counted = False
 
@@ -45,9 +50,82 @@ class PeakMemory:
         "Bytes, or None where nothing counts them."
         import torch
         if self.device.type == "cuda": return torch.cuda.max_memory_allocated(self.device)
-        return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])*1024 if self.counted else None
+        if not self.counted: return None
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0])*1024
 
-# %% ../../nbs/trainer/05_evaluation.ipynb #97d12f91
+# %% ../../nbs/trainer/05_evaluation.ipynb #201eeb05
+def _extent(source, num_tokens):
+    "Samples in the set, and in a block of it: a sixteenth, but not more than 16,384 tokens."
+    n = max(1, math.ceil(num_tokens/source.tokens_per_sample))
+    if source.num_samples is not None: n = min(n, source.num_samples)
+    return n, max(1, min(math.ceil(n/16), math.ceil(16_384/source.tokens_per_sample)))
+
+def _blocks(source, num_tokens, device):
+    "(inputs, targets) of each block."
+    import torch
+    n, block = _extent(source, num_tokens)
+    if source.num_samples is None:
+        stream = source.stream()
+        for start in range(0, n, block): yield next_samples(stream, min(block, n - start))
+        return
+
+    memory = in_memory(source, device) or source
+    places = torch.arange(n)*source.num_samples//n
+    for idx in places.to(getattr(memory, "home", "cpu")).split(block): yield memory.batch(idx)
+
+# %% ../../nbs/trainer/05_evaluation.ipynb #f3028a82
+@dataclass
+class _Meter:
+    "Measures blocks of samples."
+    model: object
+    fns: dict # name -> function of (outputs, targets)
+    device: object
+    autocast: object
+    part: int # samples through the model at once
+
+    def __call__(self, x, y):
+        "{name: mean over the block}."
+        while True:
+            try: return self._in_parts(x, y)
+            except Exception as err:
+                if not is_out_of_memory(err) or self.part == 1: raise
+            # outside the except: the error holds the tensors that did not fit
+            self.part = (self.part + 1)//2
+            free_memory()
+
+    def _in_parts(self, x, y):
+        total = {}
+        for xp, yp in zip(x.split(self.part), y.split(self.part)):
+            yp, share = yp.to(self.device), len(xp)/len(x)
+            with self.autocast():
+                outputs = self.model(xp.to(self.device))
+                for name, fn in self.fns.items():
+                    v = _mean_of(name, fn, outputs, yp)
+                    total[name] = v if share == 1 else total.get(name, 0) + v*share
+        return total
+
+def _mean_of(name, fn, outputs, targets):
+    "What a user's function says of a batch."
+    import torch
+    try: return torch.as_tensor(fn(outputs, targets)).detach().float()
+    except Exception as e:
+        if is_out_of_memory(e): raise # the caller makes the parts smaller
+        raise ContractError(f"{name!r}",
+                            "a function of (outputs, targets) that gives a mean over a batch",
+                            f"{type(e).__name__}: {e}", "try it on one batch") from e
+
+# %% ../../nbs/trainer/05_evaluation.ipynb #09108110
+def _mean_and_error(values, sizes):
+    "The mean over blocks of some sizes, and its standard error: None for a single block."
+    import torch
+    means, w = torch.stack(values).double().cpu(), torch.tensor(sizes).double()
+    mean, k = float((means*w).sum()/w.sum()), len(means)
+    if k == 1: return mean, None
+    scatter = ((w/w.sum())**2*(means - mean)**2).sum()
+    return mean, float(scatter.mul(k/(k - 1)).sqrt())
+
+# %% ../../nbs/trainer/05_evaluation.ipynb #16a2ad0f
 def measure(
     model, # in whatever mode; put back after
     source, # held-out `DataSource`
@@ -57,7 +135,7 @@ def measure(
     autocast=nullcontext, # precision
 )->dict: # name -> (mean, its standard error or None)
     "Means over a fixed set, each with its standard error over blocks of samples, in one pass."
-    import torch, itertools
+    import torch
     check_kind(model, "model", torch.nn.Module, "an nn.Module", fix="pass the built model")
     check_kind(source, "source", DataSource, "a DataSource", fix="pass wrap_dataset(data)")
     for name, fn in check_kind(fns, "fns", dict, "a dict of functions by name").items():
@@ -67,69 +145,30 @@ def measure(
     check_callable(autocast, "autocast",
                    "a function that gives a context, such as contextlib.nullcontext")
     if not fns: return {}
-    _opened(autocast)
-    want = max(1, math.ceil(num_tokens/source.tokens_per_sample))
-    if source.num_samples is None: flow = source.stream()
-    else:
-        want = min(want, source.num_samples)
-        memory = in_memory(source, device) or source
-        places = torch.arange(want)*source.num_samples//want
-        if memory is not source and hasattr(memory, "x"): places = places.to(memory.x.device)
-    block = part = max(1, min(math.ceil(want/16), math.ceil(16_384/source.tokens_per_sample)))
-    mode, got, sizes = model.training, {name: [] for name in fns}, []
+    _check_context(autocast)
+
+    meter = _Meter(model, fns, device, autocast, part=_extent(source, num_tokens)[1])
+    values, sizes, mode = {name: [] for name in fns}, [], model.training
     model.eval()
     try:
         with torch.no_grad():
-            for start in range(0, want, block):
-                n = min(block, want - start)
-                x, y = (memory.batch(places[start:start+n]) if source.num_samples is not None
-                        else split_sample(torch.utils.data.default_collate(list(itertools.islice(flow, n)))))
-                while True:
-                    try: values = _values(model, x, y, fns, part, device, autocast); break
-                    except Exception as err:
-                        if not is_out_of_memory(err) or part == 1: raise
-                    part = (part + 1)//2; free_memory()
-                for name, v in values.items(): got[name].append(v)
-                sizes.append(n)
+            for x, y in _blocks(source, num_tokens, device):
+                for name, v in meter(x, y).items(): values[name].append(v)
+                sizes.append(len(x))
     finally: model.train(mode)
-    w, out = torch.tensor(sizes).double(), {}
-    for name, values in got.items():
-        l = torch.stack(values).double().cpu()
-        mean = float((l*w).sum()/w.sum())
-        out[name] = mean, float(((w/w.sum())**2*(l - mean)**2).sum().mul(len(l)/(len(l)-1)).sqrt()) if len(l) > 1 else None
-    return out
+    return {name: _mean_and_error(v, sizes) for name, v in values.items()}
 
-def _opened(autocast):
+# %% ../../nbs/trainer/05_evaluation.ipynb #94df6257
+def _check_context(autocast):
     "Does it give a context?"
+    fix = "use contextlib.nullcontext"
     try: context = autocast()
-    except Exception as e: raise ContractError("autocast",
-                                               "a function without arguments that gives a "
-                                               "context", f"{type(e).__name__}: {e}", "use contextlib.nullcontext") from e
-    if not hasattr(context, "__enter__"):
-        raise ContractError("autocast", "a function that gives a context", type(context).__name__,
-                            "use contextlib.nullcontext")
-
-def _measured(name, fn, outputs, targets):
-    "What a user's function says of a batch"
-    import torch
-    try: return torch.as_tensor(fn(outputs, targets)).detach().float()
     except Exception as e:
-        if is_out_of_memory(e): raise # the caller makes the parts smaller
-        raise ContractError(f"{name!r}",
-                            "a function of (outputs, targets) that gives a mean over a batch", f"{type(e).__name__}: {e}", "try it on one batch") from e
-
-def _values(model, x, y, fns, part, device, autocast):
-    "Means over one block, through the model in parts."
-    import torch
-    total = {}
-    for xp, yp in zip(x.split(part), y.split(part)):
-        yp = yp.to(device)
-        with autocast():
-            outputs = model(xp.to(device))
-            for name, fn in fns.items():
-                v = _measured(name, fn, outputs, yp)
-                total[name] = v if len(xp) == len(x) else total.get(name, 0) + v*(len(xp)/len(x))
-    return total
+        raise ContractError("autocast", "a function without arguments that gives a context",
+                            f"{type(e).__name__}: {e}", fix) from e
+    if not hasattr(context, "__enter__"):
+        raise ContractError("autocast", "a function that gives a context",
+                            type(context).__name__, fix)
 
 def evaluate(
     model, # in whatever mode; put back after

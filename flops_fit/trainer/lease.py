@@ -10,6 +10,7 @@ import os, re, shutil, socket, threading, time, uuid
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 import msgspec
+from fastcore.basics import patch
 from ..files import Unreadable, again, beside, parse, read_regular
 
 # %% ../../nbs/trainer/01_lease.ipynb #c7235303
@@ -105,42 +106,49 @@ class Lease:
         if not self.claim.is_dir(): self.lost.set()
         return not self.lost.is_set()
 
-    def stage(self, path):
-        "Where a file is made that is to be put at `path`."
-        return self.claim/f"{uuid.uuid4().hex[:8]}-{Path(path).name}"
+# %% ../../nbs/trainer/01_lease.ipynb #64b3063f
+@patch
+def stage(self:Lease, path):
+    "Where a file is made that is to be put at `path`."
+    return self.claim/f"{uuid.uuid4().hex[:8]}-{Path(path).name}"
 
-    @contextmanager
-    def proof(self):
-        "Around a write: `ClaimLost` where it failed because the claim is not ours any more."
-        try: yield
-        except OSError as err:
-            if self.held: raise
-            raise ClaimLost(f"trunk {self.trunk} was taken over by another process while this one "
-                            f"stood still: claim {self.number} is void. Its work here is dropped, "
-                            "nothing of it was written") from err
+@patch
+@contextmanager
+def proof(self:Lease):
+    "Around a write: `ClaimLost` where it failed because the claim is not ours any more."
+    try: yield
+    except OSError as err:
+        if self.held: raise
+        raise ClaimLost(f"trunk {self.trunk} was taken over by another process while this one "
+                        f"stood still: claim {self.number} is void. Its work here is dropped, "
+                        "nothing of it was written") from err
 
-    def remove(self, path):
-        """Take a file or a folder away: renamed into the claim first, which only its holder can.
-        What the disk does not let go is left."""
-        gone = self.stage(path)
-        try:
-            with self.proof(): again(os.rename, path, gone)
-        except OSError: return
-        _clear(gone)
+@patch
+def remove(self:Lease, path):
+    """Take a file or a folder away: renamed into the claim first, which only its holder can.
+    What the disk does not let go is left."""
+    gone = self.stage(path)
+    try:
+        with self.proof(): again(os.rename, path, gone)
+    except OSError: return
+    _clear(gone)
 
-    def release(self):
-        "Give it back."
-        self.ended.set()
-        self.thread.join()
-        aside = self.claim.parent.parent/f".void.{uuid.uuid4().hex[:8]}"
-        try: again(os.rename, self.claim, aside) # in one step: half a claim would have to grow stale
-        except OSError: aside = self.claim
-        _clear(aside)
-        if self.done: # numbers are of no use any more; somebody who is just looking will look again
-            for folder in (self.claim.parent, self.claim.parent.parent):
-                try: os.rmdir(folder)
-                except OSError: pass
+@patch
+def release(self:Lease):
+    "Give it back."
+    self.ended.set()
+    self.thread.join()
+    aside = self.claim.parent.parent/f".void.{uuid.uuid4().hex[:8]}"
+    # in one step: half a claim would have to grow stale
+    try: again(os.rename, self.claim, aside)
+    except OSError: aside = self.claim
+    _clear(aside)
+    if self.done: # numbers are of no use any more; somebody who is just looking will look again
+        for folder in (self.claim.parent, self.claim.parent.parent):
+            try: os.rmdir(folder)
+            except OSError: pass
 
+# %% ../../nbs/trainer/01_lease.ipynb #eb3bf210
 class Unclaimed:
     "What a lease can do, for training that shares its folder with nobody."
     def stage(self, path): return beside(Path(path))
@@ -174,6 +182,7 @@ def _revoke(number):
         except FileNotFoundError: continue # its owner has given it back
         _clear(aside)
 
+# %% ../../nbs/trainer/01_lease.ipynb #56d8a8b4
 def take(
     folder, # of all claims on one trunk: locks/<trunk>
 ): # a `Lease`, or None where somebody else holds it

@@ -5,22 +5,24 @@
 # %% auto #0
 __all__ = ['TensorBoardLogger', 'WandbLogger']
 
-# %% ../../nbs/trainer/13_loggers.ipynb #2e66b19f
+# %% ../../nbs/trainer/13_loggers.ipynb #a0a2a57b
 from pathlib import Path
 from ..errors import ContractError, check_path, check_text
 
-# %% ../../nbs/trainer/13_loggers.ipynb #6514805d
+# %% ../../nbs/trainer/13_loggers.ipynb #6d7e1b66
 class _Logger:
     "One open record at a time, that of the run being trained."
     def __init__(self): self.open, self.name = None, None
-    def __getstate__(self): return {**vars(self), "open": None, "name": None} # what is open stays in its process
+    def __getstate__(self): return {**vars(self), "open": None, "name": None} # travels closed
 
     def __call__(self, step):
         name = f"{step.experiment.trunk}-{step.experiment.experiment_id}"
         if name != self.name:
             self.close()
             self.open, self.name = self._start(name, step.experiment), name
-        self._write({"train/loss": step.loss, "train/lr": step.lr, "train/tokens": step.num_tokens}, step.step)
+
+        values = {"train/loss": step.loss, "train/lr": step.lr, "train/tokens": step.num_tokens}
+        self._write(values, step.step)
         if step.step >= step.experiment.num_steps: self.close()
 
     def close(self):
@@ -28,16 +30,20 @@ class _Logger:
         if self.open is not None: self._end()
         self.open, self.name = None, None
 
+# %% ../../nbs/trainer/13_loggers.ipynb #8c2db78c
 class TensorBoardLogger(_Logger):
     "Writes loss and rate for TensorBoard, a folder a run. Needs the package `tensorboard`."
     def __init__(self,
         folder, # where to write
     ):
-        super().__init__(); self.folder = str(check_path(folder, "folder"))
+        super().__init__()
+        self.folder = str(check_path(folder, "folder"))
 
     def _start(self, name, e):
         try: from torch.utils.tensorboard import SummaryWriter
-        except ImportError as err: raise ContractError("TensorBoardLogger", "the package tensorboard", f"{err}", "pip install tensorboard") from err
+        except ImportError as err:
+            raise ContractError("TensorBoardLogger", "the package tensorboard", str(err),
+                                "pip install tensorboard") from err
         return SummaryWriter(str(Path(self.folder)/name))
 
     def _write(self, values, step):
@@ -46,19 +52,24 @@ class TensorBoardLogger(_Logger):
 
     def _end(self): self.open.close()
 
+# %% ../../nbs/trainer/13_loggers.ipynb #e55ac032
 class WandbLogger(_Logger):
-    "Sends loss and rate to Weights & Biases, a run for each run, grouped by size. Needs the package `wandb` and an account, or WANDB_MODE=offline."
+    """Sends loss and rate to Weights & Biases, a run for each run, grouped by size. Needs the
+    package `wandb` and an account, or WANDB_MODE=offline."""
     def __init__(self,
         project:str, # name of the project there
         **init, # further arguments of `wandb.init`
     ):
-        super().__init__(); self.project, self.init = check_text(project, "project", "the name of "
-                                                                                     "a project"), init
+        super().__init__()
+        self.project, self.init = check_text(project, "project", "the name of a project"), init
 
     def _start(self, name, e):
         try: import wandb
-        except ImportError as err: raise ContractError("WandbLogger", "the package wandb", f"{err}", "pip install wandb") from err
-        return wandb.init(**{**dict(project=self.project, name=name, group=f"N={e.num_params}", config=e.to_dict()), **self.init})
+        except ImportError as err:
+            raise ContractError("WandbLogger", "the package wandb", str(err),
+                                "pip install wandb") from err
+        ours = dict(project=self.project, name=name, group=f"N={e.num_params}", config=e.to_dict())
+        return wandb.init(**{**ours, **self.init})
 
     def _write(self, values, step): self.open.log(values, step=step)
     def _end(self): self.open.finish()

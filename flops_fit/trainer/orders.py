@@ -13,7 +13,7 @@ from ..errors import ContractError
 from .lease import ClaimLost
 from .run import Run
 from .store import RunStore
-from .workers import told_to_end
+from .workers import worker_is_ending
 
 # %% ../../nbs/trainer/10_orders.ipynb #26764f54
 class Stop:
@@ -74,6 +74,7 @@ class Orders:
     on_step: object = ()
     weights: bool = False
 
+# %% ../../nbs/trainer/10_orders.ipynb #305d6363
 def train_into(
     store, # `RunStore`
     trunk, # its id
@@ -122,7 +123,7 @@ class _Desk:
 
     def stop(self):
         asked = self.orders.should_stop is not None and self.orders.should_stop()
-        return asked or told_to_end() or self.lease.lost.is_set()
+        return asked or worker_is_ending() or self.lease.lost.is_set()
 
     def beat(self, e, step, num_steps, loss):
         "At most three a second."
@@ -151,6 +152,7 @@ class _Desk:
                             actual_flops=None, loss_se=None, error_message=str(err))
             return self.keep(failed, [])
 
+# %% ../../nbs/trainer/10_orders.ipynb #c91391a8
 _unpacked = {} # the task this worker had last: its data is read once for all trunks
 
 def train_order(task, rest, path, trunk):

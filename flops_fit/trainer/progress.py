@@ -12,7 +12,7 @@ from html import escape
 from fastcore.basics import patch
 from ..planner.plan import own_steps
 from ..text import html_table
-from .run import marked
+from .run import status_html
 
 # %% ../../nbs/trainer/08_progress.ipynb #be2c4649
 def clock(seconds):
@@ -36,7 +36,7 @@ class SweepProgress:
             for e, steps in zip(es, own_steps(es, plan.recipe)):
                 self.units[e.experiment_id] = steps*(.003 + e.flops/e.num_steps/6e10)
                 self.starts[e.experiment_id] = e.num_steps - steps
-        self.failed, self.said = set(), set()
+        self.failed, self.shown = set(), set()
         self.moved = {} # trunk: its last beat, and when it came
         self.last, self.handle, self.line = 0., None, 0
 
@@ -86,7 +86,7 @@ def _warning(beat, seconds):
 def __enter__(self:SweepProgress):
     self.store.clear_beats()
     self.begun, (self.first, _, runs, _) = time.monotonic(), self.work()
-    self.said = set(runs)
+    self.shown = set(runs)
     if self.show and runs:
         there = f"{len(runs)} of {len(self.plan)} runs"
         self._say(f"{there} are on disk already and are not made again")
@@ -110,6 +110,7 @@ def ticking(self:SweepProgress):
         stop.set()
         thread.join()
 
+# %% ../../nbs/trainer/08_progress.ipynb #3e391d43
 @patch
 def update(self:SweepProgress, force=False, ended=False):
     "Show the present state, at most every half second, and less often where looking takes long."
@@ -136,8 +137,8 @@ def update(self:SweepProgress, force=False, ended=False):
 @patch
 def _terminal(self:SweepProgress, head, mine, beats, still, ended):
     for r in mine:
-        if r.experiment_id in self.said or r.simulated: continue
-        self.said.add(r.experiment_id)
+        if r.experiment_id in self.shown or r.simulated: continue
+        self.shown.add(r.experiment_id)
         loss = r.status
         if r.final_loss is not None: loss = f"loss {r.final_loss:.4f} ± {r.loss_se or 0:.4f}"
         self._say(f"  C {r.compute_budget:.2e}  N {r.num_params:>11,}  D {r.num_tokens:>13,}"
@@ -156,6 +157,7 @@ def _say(self:SweepProgress, text):
     print(clear + text, file=sys.stderr, flush=True)
     self.line = 0
 
+# %% ../../nbs/trainer/08_progress.ipynb #2000982b
 @patch
 def _notebook(self:SweepProgress, head, mine, beats, still, share):
     from IPython.display import display
@@ -172,8 +174,8 @@ def html(self:SweepProgress, head, runs, beats, still, share):
         return text + (f" <b>{_warning(b, still[trunk])}</b>" if trunk in still else "")
 
     items = "".join(f"<li>{now(t, b)}</li>" for t, b in beats.items())
-    rows = [(f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}", marked(r.status),
-             "" if r.final_loss is None else f"{r.final_loss:.4f}",
+    rows = [(f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}",
+             status_html(r.status), "" if r.final_loss is None else f"{r.final_loss:.4f}",
              f"{r.wall_time_seconds or 0:.1f}") for r in runs]
     columns = "C, FLOPs", "N, parameters", "D, tokens", "status", "loss", "seconds"
     table = html_table(columns, rows)

@@ -23,6 +23,13 @@ from .run import Count, Finite, Natural, Run, Share
 # %% ../../nbs/trainer/03_store.ipynb #775c35d2
 _FOLDERS = ("runs", "curves", "checkpoints", "weights", "locks", "progress")
 
+def _probe(folder):
+    "See that a file can be written into a folder."
+    make_folder(folder)
+    probe = folder/f".probe.{uuid.uuid4().hex[:8]}"
+    try: probe.write_text("")
+    finally: discard(probe)
+
 @dataclass
 class RunStore:
     "The folder of a sweep."
@@ -37,8 +44,8 @@ class RunStore:
         no trace."""
         new = [p for p in [self.path, *self.path.parents] if not p.exists()]
         try:
-            try: self._probe()
-            except FileNotFoundError: self._probe() # another process made it, failed, and removed it
+            try: _probe(self.path)
+            except FileNotFoundError: _probe(self.path) # another process made it and removed it
         except OSError as err:
             for p in new:
                 try: p.rmdir()
@@ -53,28 +60,25 @@ class RunStore:
                                 "move it away, or choose another output_dir")
         return self
 
-    def _probe(self):
-        make_folder(self.path)
-        probe = self.path/f".probe.{uuid.uuid4().hex[:8]}"
-        try: probe.write_text("")
-        finally: discard(probe)
+# %% ../../nbs/trainer/03_store.ipynb #08b9e461
+@patch
+def within(self:RunStore, name):
+    "A folder of the sweep. Raises `ContractError` for a link, which may lead out of it."
+    path = self.path/name
+    try: mode = os.lstat(path).st_mode # one look: another process may be making it
+    except (FileNotFoundError, NotADirectoryError): return path
+    if stat.S_ISDIR(mode): return path
+    raise ContractError(str(path), "a folder of the sweep",
+                        "a link" if stat.S_ISLNK(mode) else "something else",
+                        "move it away, or choose another output_dir: nothing is read or "
+                        "written outside of it")
 
-    def within(self, name):
-        "A folder of the sweep. Raises `ContractError` for a link, which may lead out of it."
-        path = self.path/name
-        try: mode = os.lstat(path).st_mode # one look: another process may be making it
-        except (FileNotFoundError, NotADirectoryError): return path
-        if stat.S_ISDIR(mode): return path
-        raise ContractError(str(path), "a folder of the sweep",
-                            "a link" if stat.S_ISLNK(mode) else "something else",
-                            "move it away, or choose another output_dir: nothing is read or "
-                            "written outside of it")
-
-    def folder(self, kind, name):
-        "One trunk's or run's own folder. A link in its place is set aside."
-        path = self.within(kind)/name
-        if path.is_symlink(): set_aside(path, "this is a link, which may lead out of the sweep")
-        return path
+@patch
+def folder(self:RunStore, kind, name):
+    "One trunk's or run's own folder. A link in its place is set aside."
+    path = self.within(kind)/name
+    if path.is_symlink(): set_aside(path, "this is a link, which may lead out of the sweep")
+    return path
 
 # %% ../../nbs/trainer/03_store.ipynb #b76924a0
 @patch
@@ -100,6 +104,7 @@ def _read_run(self:RunStore, path):
     self._known[path.stem] = mark, run
     return run
 
+# %% ../../nbs/trainer/03_store.ipynb #026a3ad7
 @patch
 def runs(self:RunStore,
     experiments=None, # rows of a plan, or a plan: read these runs, under it; default: all there are
@@ -177,8 +182,9 @@ def save_results(self:RunStore, runs):
 def save_curve(self:RunStore, experiment_id, rows, stage=beside):
     "Write a loss curve, rows of (step, tokens, lr, loss); gives its path inside the folder."
     name = check_name(experiment_id, "experiment_id")
-    lines = (f"{s},{t},{lr:.6g},{loss:.6g}\n" for s, t, lr, loss in rows)
-    write_atomic(self.within("curves")/f"{name}.csv", "step,tokens,lr,loss\n" + "".join(lines), stage)
+    lines = ["step,tokens,lr,loss\n"]
+    lines += [f"{s},{t},{lr:.6g},{loss:.6g}\n" for s, t, lr, loss in rows]
+    write_atomic(self.within("curves")/f"{name}.csv", "".join(lines), stage)
     return f"curves/{name}.csv"
 
 @patch

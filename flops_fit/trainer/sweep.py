@@ -31,7 +31,8 @@ def mock_run(e):
     p, seed = MOCK_LAW, int(hashlib.sha256(e.experiment_id.encode()).hexdigest()[:8], 16)
     noise = np.random.default_rng(seed).normal(0, MOCK_NOISE)
     loss = p["E"] + p["A"]/e.num_params**p["alpha"] + p["B"]/e.num_tokens**p["beta"]
-    return Run.of(e, status="completed", simulated=True, timestamp=utc_now(), device="none: simulated",
+    return Run.of(e, status="completed", simulated=True, timestamp=utc_now(),
+                  device="none: simulated",
                   final_loss=min(15., max(1.5, loss*math.exp(noise))))
 
 # %% ../../nbs/trainer/11_sweep.ipynb #9c3a3161
@@ -104,6 +105,7 @@ def run_sweep_from_plan(self:TrainingRunner,
                          loss_fn, eval_dataset, plan.recipe.eval_tokens, metrics)
     return [r.to_dict() for r in self.run_sweep(plan, task)]
 
+# %% ../../nbs/trainer/11_sweep.ipynb #67351570
 @patch
 def check(self:TrainingRunner,
     plan:SweepPlan, # what is to be trained
@@ -163,6 +165,7 @@ def _train(self:TrainingRunner, plan, task, progress):
                 raise
         if stop(): self._end_workers()
 
+# %% ../../nbs/trainer/11_sweep.ipynb #a0aca907
 @patch
 def _wait(self:TrainingRunner, stop):
     until = time.monotonic() + 2
@@ -173,6 +176,7 @@ def _end_workers(self:TrainingRunner):
     "What was asked to stop has saved its state: nothing stays behind."
     getattr(self.executor, "end_workers", lambda: None)()
 
+# %% ../../nbs/trainer/11_sweep.ipynb #68db0de3
 @patch
 def _keep(self:TrainingRunner, runs):
     "Write these. What cannot be written stays in memory: nothing that was trained is lost."
@@ -226,8 +230,8 @@ def _lost(self:TrainingRunner, es, err, progress):
     "A trunk that was tried twice."
     why = "".join(traceback.format_exception(err))
     what = "the worker was lost" if isinstance(err, WorkerLost) else "it was tried"
-    told = f"{what} twice, the second time: {why}"
-    runs = [Run.of(e, status="failed", error_message=told, timestamp=utc_now())
+    runs = [Run.of(e, status="failed", timestamp=utc_now(),
+                   error_message=f"{what} twice, the second time: {why}")
             for e in missing(self.store, es)]
     self._keep(runs)
     progress.failed |= {r.experiment_id for r in runs}
