@@ -5,11 +5,14 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "explore_fit": "ResultExplorer AnalysisExplorer",
     "explore_plan": "PlanExplorer",
     "explorer":
-        "BLUE VERMILION GREEN ORANGE PINK INK rank_colors panels log_axis label "
-        "simulated_mark png log_slider choice_slider some_or_none int_slider dropdown "
-        "number button Ticks Explorer",
+        "control int_slider dropdown number log_slider choice_slider some_or_none button "
+        "Ticks Explorer",
     "monitor": "Monitor",
     "plots":
         "plot_isoflops plot_scaling_laws plot_tokens_per_param plot_loss plot_residuals "
         "ScalingVisualizer",
+    "style":
+        "BLUE VERMILION GREEN ORANGE PINK INK rank_colors tick_steps log_axis "
+        "power_of_ten log_scale axes_or_new quiet label simulated_mark png picture_html "
+        "panels answers_at note_gap drawable",
 })
