@@ -106,9 +106,9 @@ def monitor(self:TrainingRunner,
 @patch
 def explore(self:ScalingAnalysis):
     "Change approach, law, objective, E and the runs used; the fit, its residuals and intervals follow."
-    return _get("plotter.explore_fit", "AnalysisExplorer")(self)
+    return _get("plotter.explore_analysis", "AnalysisExplorer")(self)
 
 @patch
 def explore(self:Result):
     "Move budget, inference tokens, unique data and model size; N*, D*, loss and cost follow, with their bands."
-    return _get("plotter.explore_fit", "ResultExplorer")(self.analysis)
+    return _get("plotter.explore_result", "ResultExplorer")(self.analysis)

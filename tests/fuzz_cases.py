@@ -1365,7 +1365,12 @@ def _tokens():
 def _others():
     from flops_fit import files
     from flops_fit.planner import plan as e
-    from flops_fit.plotter import explore_fit as xf, explore_plan as xp, explorer as x
+    from flops_fit.plotter import (
+        explore_analysis as xa,
+        explore_plan as xp,
+        explore_result as xr,
+        style,
+    )
     from flops_fit.trainer import run, sweep, trunk
 
     good(
@@ -1448,20 +1453,20 @@ def _others():
         weight=0.3,
         keep=("stage",),
     )  # a holder of a claim gives it
-    good("explorer.rank_colors", x.rank_colors, lambda: dict(values=[1.0, 2.0, 3.0]))
-    good("explorer.panels", x.panels, lambda: dict(n=2, height=3.5, widths=None), weight=0.1)
-    seen = lru_cache(None)(lambda: xf.ResultExplorer(analysis()))
-    fits = lru_cache(None)(lambda: xf.AnalysisExplorer(analysis()))
+    good("style.rank_colors", style.rank_colors, lambda: dict(values=[1.0, 2.0, 3.0]))
+    good("style.panels", style.panels, lambda: dict(n=2, height=3.5, widths=None), weight=0.1)
+    seen = lru_cache(None)(lambda: xr.ResultExplorer(analysis()))
+    fits = lru_cache(None)(lambda: xa.AnalysisExplorer(analysis()))
     plans = lru_cache(None)(lambda: xp.PlanExplorer(plan()))
     good(
-        "explore_fit.ResultExplorer",
-        xf.ResultExplorer,
+        "explore_result.ResultExplorer",
+        xr.ResultExplorer,
         lambda: dict(analysis=analysis()),
         weight=0.1,
     )
     good(
-        "explore_fit.AnalysisExplorer",
-        xf.AnalysisExplorer,
+        "explore_analysis.AnalysisExplorer",
+        xa.AnalysisExplorer,
         lambda: dict(analysis=analysis()),
         weight=0.1,
     )
@@ -1531,6 +1536,8 @@ _RECORDS = (
     "plan.(Experiment|SweepPlan)|run.(Run|RunTable)|examples.smalllm.TrainedLM|train.Step|store.RunStore|progress.SweepProgress|feed.Feed|trunk.Trunk|explorer.Explorer|errors.FitError|errors.FitWarning|trunk.(Stopped|Diverged)"
 )
 LEFT_OUT = {
+    r"style\.(tick_steps|power_of_ten|log_axis|log_scale|quiet|label|simulated_mark|note_gap|png|picture_html)": "strokes of a picture: matplotlib checks what it draws, and the plots and explorers that call them are called",
+    r"style\.(axes_or_new|answers_at|drawable)": "between a plot and the answer it draws: what reaches them was checked by the plot",
     r"run\.utc_now": "takes nothing",
     r"run\.Run\.agree": "the second half of check, which is called",
     r"(cli|options|taskfile)\..*|examples\.commands\..*|examples\.example_.*|examples\.demo\..*": "commands and whole sweeps: they take parsed arguments, and tests/test_cli.py calls them with bad ones",
@@ -1541,8 +1548,8 @@ LEFT_OUT = {
     r"coupled\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|loss|centred|best_on_budget)": "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric and LawFit's methods",
     r"(dataset\.DataSource|examples\.corpus\.PythonCorpus|examples\.tinystories\.TinyStoriesDataset)\.batch": "batches, in every step of training: positions come from the feed",
     r"errors\.refuse": "it raises whatever it is given",
-    r"explore_(fit|plan)\..*Explorer\.(compute|update|tabulate|told|draw)|explorer\.Explorer\.(compute|update|tabulate|told|draw)": "steps of Explorer.table and Explorer.figure, which are called",
-    r"explorer\.(log_axis|label|simulated_mark|png|log_slider|choice_slider|some_or_none|int_slider|dropdown|number|button|Ticks)|.*\.explore|sweep\.TrainingRunner\.monitor|monitor\.Monitor.*": "pieces of widgets, which ipywidgets checks by itself; test_widgets drives them",
+    r"explore_(result|analysis|plan)\..*Explorer\.(compute|update|tabulate|told|draw)|explorer\.Explorer\.(compute|update|tabulate|told|draw|box)": "steps of Explorer.table and Explorer.figure, which are called",
+    r"explorer\.(control|log_slider|choice_slider|some_or_none|int_slider|dropdown|number|button|Ticks)|.*\.explore|sweep\.TrainingRunner\.monitor|monitor\.Monitor.*": "pieces of widgets, which ipywidgets checks by itself; test_widgets drives them",
     r"(store|checkpoint|files|lease|orders|workers|progress|feed|trainer)\..*|trunk\.(?!pick_device).*|sweep\.(Stop|stoppable|Orders|train_into|train_order|TrainingRunner\.(check|run_sweep_from_plan)).*|"
     r"text\.html_table|lazy\.lazily|plan\.(stable_hash|Experiment\..*|SweepPlan\.check)|run\.(marked|Run\.(check|under|to_json|from_json))|result\.Result\.(load|train)": "what happens while a sweep trains and on disk: tests/faults breaks it call by call",
     r"examples\.cifar\.CIFAR10Dataset\..*|examples\.smalllm\.TrainedLM\.best": "they need data or a trained model that is not here",

@@ -2,8 +2,9 @@
 from ..lazy import lazily
 
 __getattr__, __dir__, __all__ = lazily(__name__, {
-    "explore_fit": "ResultExplorer AnalysisExplorer",
+    "explore_analysis": "AnalysisExplorer",
     "explore_plan": "PlanExplorer",
+    "explore_result": "ResultExplorer",
     "explorer":
         "control int_slider dropdown number log_slider choice_slider some_or_none button "
         "Ticks Explorer",

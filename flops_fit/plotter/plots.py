@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['plot_isoflops', 'plot_scaling_laws', 'plot_tokens_per_param', 'plot_loss', 'plot_residuals', 'ScalingVisualizer']
 
-# %% ../../nbs/plotter/01_plots.ipynb #1cd79700
+# %% ../../nbs/plotter/01_plots.ipynb #48789783
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from .style import (
     power_of_ten, quiet, rank_colors, simulated_mark)
 from ..text import flop, human
 
-# %% ../../nbs/plotter/01_plots.ipynb #0f5cc9d1
+# %% ../../nbs/plotter/01_plots.ipynb #3ad94395
 def _analysed(analysis):
     return check_kind(analysis, "analysis", ScalingAnalysis, "a ScalingAnalysis", error=FitError,
                       fix="pass ScalingLawAnalyzer(runs).analyze(), or result.analysis")
@@ -27,9 +27,8 @@ def _analysed(analysis):
 def _law(analysis):
     "The law to draw. Raises `FitError` where the runs gave none"
     if _analysed(analysis).law is not None: return analysis.law
-    runs = len(analysis.runs)
-    why = f"{runs} runs are completed and 6 are needed."
-    if runs >= 6: why = analysis.skipped.get("coupled", why)
+    why = f"{len(analysis.runs)} runs are completed and 6 are needed."
+    if len(analysis.runs) >= 6: why = analysis.skipped.get("coupled", why)
     raise FitError(f"analysis: expected a fitted law to draw, there is none: {why}")
 
 def _finish(ax, analysis, title, x, y, legend="best"):
@@ -40,7 +39,7 @@ def _finish(ax, analysis, title, x, y, legend="best"):
     if analysis.simulated: simulated_mark(ax)
     return ax
 
-# %% ../../nbs/plotter/01_plots.ipynb #d72f7444
+# %% ../../nbs/plotter/01_plots.ipynb #df074501
 def _levels(runs):
     "Budgets to draw a valley at, and whether the runs lie along them"
     if "compute_budget" in runs and runs.compute_budget.notna().any():
@@ -63,7 +62,7 @@ def _draw_runs(ax, runs, budgets, along):
         at = _runs_at(runs, budget, along)
         ax.plot(at.num_params, at.loss, "o", ms=3.6, color=color, zorder=3)
 
-# %% ../../nbs/plotter/01_plots.ipynb #c53fb83c
+# %% ../../nbs/plotter/01_plots.ipynb #c7fd0c04
 def _valley(analysis, budget, sizes):
     "Loss at each size for one budget, None where nothing was fitted"
     if analysis.law is not None:
@@ -96,7 +95,7 @@ def _name_valleys(ax, starts):
         ax.annotate(flop(float(f"{budget:.1e}")), (N, loss), xytext=(-3, 2), ha="right",
                     textcoords="offset points", fontsize=7, color=color)
 
-# %% ../../nbs/plotter/01_plots.ipynb #1beb3c9a
+# %% ../../nbs/plotter/01_plots.ipynb #93b3a214
 def _minima(analysis):
     "The parabolas' minima inside their grids, and ± their standard errors as factors (2,n)"
     minima = analysis.isoflop.minima
@@ -137,7 +136,7 @@ def plot_isoflops(
     title = "Loss at fixed compute" if along else "Loss at compute levels"
     return _finish(ax, analysis, title, "parameters N", "held-out loss", "upper right")
 
-# %% ../../nbs/plotter/01_plots.ipynb #7a5c580b
+# %% ../../nbs/plotter/01_plots.ipynb #167da650
 @contextmanager
 def _against_compute(analysis, ax, C, title, y, legend, log=True):
     "Axes to draw on, and the optima from the smallest run to C; labelled once they are drawn on"
@@ -171,7 +170,7 @@ def _rings(ax, analysis, y, color, label=None):
     ax.errorbar(minima.compute_budget, y(minima), yerr=se*y(minima).to_numpy(), fmt="o",
                 color=color, mfc="white", ms=5, lw=.9, capsize=2, label=label, zorder=4)
 
-# %% ../../nbs/plotter/01_plots.ipynb #02f8a719
+# %% ../../nbs/plotter/01_plots.ipynb #49264549
 def plot_scaling_laws(
     analysis, # a `ScalingAnalysis`
     ax=None,  # the Axes to draw on
@@ -193,7 +192,7 @@ def plot_scaling_laws(
                        label=f"{human(unique)} unique tokens")
     return ax
 
-# %% ../../nbs/plotter/01_plots.ipynb #28eb56e0
+# %% ../../nbs/plotter/01_plots.ipynb #918d9dd9
 def plot_tokens_per_param(
     analysis, # a `ScalingAnalysis`
     ax=None,  # the Axes to draw on
@@ -210,7 +209,7 @@ def plot_tokens_per_param(
                     textcoords="offset points", fontsize=7.5, color=".4")
     return ax
 
-# %% ../../nbs/plotter/01_plots.ipynb #eae09a9d
+# %% ../../nbs/plotter/01_plots.ipynb #1438381b
 def plot_loss(
     analysis, # a `ScalingAnalysis`
     ax=None,  # the Axes to draw on
@@ -230,7 +229,7 @@ def plot_loss(
         ax.set_ylim(low - .04*(high - low), high*1.02)
     return ax
 
-# %% ../../nbs/plotter/01_plots.ipynb #a0dbf224
+# %% ../../nbs/plotter/01_plots.ipynb #4f96d0ce
 _AGAINST = dict(num_params="parameters N", num_tokens="tokens D", flops="compute C (FLOPs)")
 
 def plot_residuals(
@@ -255,11 +254,10 @@ def plot_residuals(
                 label=f"off the picture, to {worst:+.0f}%")
     ax.scatter(x, seen, c=rank_colors(analysis.runs.flops), s=16, lw=0, alpha=.85)
     log_scale(ax.xaxis, power_of_ten if against == "flops" else human)
-    x_label = f"{_AGAINST[against]}, dark: little compute"
-    return _finish(ax, analysis, f"Residuals of the {law.law.name} law", x_label,
-                   "measured above predicted (%)")
+    return _finish(ax, analysis, f"Residuals of the {law.law.name} law",
+                   f"{_AGAINST[against]}, dark: little compute", "measured above predicted (%)")
 
-# %% ../../nbs/plotter/01_plots.ipynb #051ceb5d
+# %% ../../nbs/plotter/01_plots.ipynb #d38b9cd0
 class ScalingVisualizer:
     "The plots of one analysis"
     def __init__(self,

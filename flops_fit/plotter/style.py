@@ -7,7 +7,7 @@ __all__ = ['BLUE', 'VERMILION', 'GREEN', 'ORANGE', 'PINK', 'INK', 'rank_colors',
            'log_scale', 'axes_or_new', 'quiet', 'label', 'simulated_mark', 'png', 'picture_html', 'panels',
            'answers_at', 'note_gap', 'drawable']
 
-# %% ../../nbs/plotter/00_style.ipynb #6d827be5
+# %% ../../nbs/plotter/00_style.ipynb #c980a0e5
 import base64, io, threading
 from functools import partial
 from html import escape
@@ -16,12 +16,12 @@ from ..errors import LARGEST, FitError, check_number, check_numbers, refuse
 from ..fitter.lawfit import Answer
 from ..text import human
 
-# %% ../../nbs/plotter/00_style.ipynb #cf778f14
+# %% ../../nbs/plotter/00_style.ipynb #0cc93983
 # the palette of Okabe and Ito
 BLUE, VERMILION, GREEN, ORANGE, PINK, INK = (
     "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#222222")
 
-# %% ../../nbs/plotter/00_style.ipynb #a644c999
+# %% ../../nbs/plotter/00_style.ipynb #460aa808
 def rank_colors(
     values, # numbers, (n,)
 ): # RGBA (n,4)
@@ -31,7 +31,7 @@ def rank_colors(
     rank = np.unique(numbers, return_inverse=True)[1]
     return colormaps["viridis"](.88*rank/max(rank.max(initial=0), 1))
 
-# %% ../../nbs/plotter/00_style.ipynb #b563a4fb
+# %% ../../nbs/plotter/00_style.ipynb #875c02b6
 def tick_steps(
     decades, # how many the axis spans
 )->tuple: # multiples of each power of ten
@@ -41,7 +41,7 @@ def tick_steps(
     if decades > .5: return 1, 2, 5
     return 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8
 
-# %% ../../nbs/plotter/00_style.ipynb #0a53f3a3
+# %% ../../nbs/plotter/00_style.ipynb #c96d767a
 def log_axis(
     axis, # an Axis that shows log10 of something, its limits settled
     show=human, # number -> text
@@ -54,7 +54,7 @@ def log_axis(
     at = [v for v in at if low <= v <= high]
     axis.set_ticks(at, [show(float(f"{10**v:.3g}")) for v in at])
 
-# %% ../../nbs/plotter/00_style.ipynb #414d47ce
+# %% ../../nbs/plotter/00_style.ipynb #87e4e86b
 def power_of_ten(
     x, # a positive number
 )->str:
@@ -76,7 +76,7 @@ def log_scale(
     axis.set_major_formatter(FuncFormatter(lambda v, _: show(v)))
     axis.set_minor_formatter(NullFormatter())
 
-# %% ../../nbs/plotter/00_style.ipynb #51503e75
+# %% ../../nbs/plotter/00_style.ipynb #b08e6a1a
 def axes_or_new(
     ax, # matplotlib Axes, or None
 ): # Axes
@@ -111,7 +111,7 @@ def label(
     ax.set_ylabel(y, fontsize=9)
     if legend: ax.legend(frameon=False, fontsize=8, loc=legend)
 
-# %% ../../nbs/plotter/00_style.ipynb #065313cb
+# %% ../../nbs/plotter/00_style.ipynb #a34317ee
 def simulated_mark(
     ax, # matplotlib Axes
 ):
@@ -119,7 +119,7 @@ def simulated_mark(
     ax.text(.5, .5, "SIMULATED", transform=ax.transAxes, ha="center", va="center", fontsize=30,
             color=".5", alpha=.18, rotation=18, zorder=0)
 
-# %% ../../nbs/plotter/00_style.ipynb #026ef90b
+# %% ../../nbs/plotter/00_style.ipynb #6cc31cb5
 _drawing = threading.Lock() # the monitor draws in a thread of its own
 
 def png(
@@ -145,7 +145,7 @@ def picture_html(
             'style="max-width:100%;height:auto;background:white;display:block" '
             f'src="data:image/png;base64,{data}">')
 
-# %% ../../nbs/plotter/00_style.ipynb #7fba9bf2
+# %% ../../nbs/plotter/00_style.ipynb #634e58b1
 def panels(
     n=2, # axes side by side
     height=3.5, # inches
@@ -162,11 +162,11 @@ def panels(
     FigureCanvasAgg(fig)
     fig._repr_png_ = partial(png, fig) # any notebook shows it, whether pyplot is loaded or not
     axs = fig.subplots(1, n, squeeze=False, width_ratios=widths)[0]
-    fig.subplots_adjust(left=.075, right=.985, bottom=.155, top=.9, wspace=.24)
+    fig.subplots_adjust(left=.075, right=.985, bottom=.54/height, top=1 - .35/height, wspace=.24)
     for ax in axs: quiet(ax)
     return fig, axs
 
-# %% ../../nbs/plotter/00_style.ipynb #af83e49f
+# %% ../../nbs/plotter/00_style.ipynb #1b50e1a2
 _QUANTITIES = ("optimal_params", "optimal_tokens", "expected_loss", "tokens_per_param")
 
 def answers_at(
@@ -185,7 +185,7 @@ def answers_at(
     table = table.reindex(columns=[*columns, *table.columns.difference(columns)]).astype(float)
     return Answer({name: table[name].to_numpy() for name in table}, target_compute=np.asarray(C))
 
-# %% ../../nbs/plotter/00_style.ipynb #856f5278
+# %% ../../nbs/plotter/00_style.ipynb #a0f01db5
 def note_gap(
     ax, # matplotlib Axes
     best, # the optima drawn there, as `answers_at` gives them
@@ -197,7 +197,7 @@ def note_gap(
     ax.text(.02, .1, f"these runs do not determine the optimum{where}", transform=ax.transAxes,
             fontsize=8, color=".3", zorder=6, bbox=dict(facecolor="white", alpha=.7, lw=0, pad=1))
 
-# %% ../../nbs/plotter/00_style.ipynb #0e49fcb7
+# %% ../../nbs/plotter/00_style.ipynb #5cf51391
 def drawable(
     best, # an `Answer`: the optimum at one budget or at several, with its ends
 )->Answer:
