@@ -722,9 +722,9 @@ def _tables():
         blank=(*TABLE, r"\.task"),
     )
     for name in ("error", "inside"):
-        good(f"result.Verification.{name}", look(verification, name), weight=0.05)
+        good(f"verification.Verification.{name}", look(verification, name), weight=0.05)
     good(
-        "result.Verification.to_dataframe",
+        "verification.Verification.to_dataframe",
         lambda: verification().to_dataframe(),
         weight=0.05,
         blank=("loss_se",),
@@ -1532,12 +1532,12 @@ def _others():
 # Not called, each with the reason
 _MODULES = "RMSNorm|RotaryEmbedding|CausalSelfAttention|FeedForward|TransformerBlock|ViTBlock"
 _RECORDS = (
-    "analysis.ScalingAnalysis|calibration.Calibration|calibration.RateCheck|curves.(PowerLaw|IsoFlop|Envelope)Fit|lawfit.(LawFit|Answer)|flops.FlopCount|result.(Result|Verification)|solver.(Problem|Solution)|"
+    "analysis.ScalingAnalysis|calibration.Calibration|calibration.RateCheck|curves.(PowerLaw|IsoFlop|Envelope)Fit|lawfit.(LawFit|Answer)|flops.FlopCount|result.Result|verification.Verification|verification.Verification.of|solver.(Problem|Solution)|"
     "plan.(Experiment|SweepPlan)|run.(Run|RunTable)|examples.smalllm.TrainedLM|train.Step|store.RunStore|progress.SweepProgress|feed.Feed|trunk.Trunk|explorer.Explorer|errors.FitError|errors.FitWarning|trunk.(Stopped|Diverged)"
 )
 LEFT_OUT = {
     r"style\.(tick_steps|power_of_ten|log_axis|log_scale|quiet|label|simulated_mark|note_gap|png|picture_html)": "strokes of a picture: matplotlib checks what it draws, and the plots and explorers that call them are called",
-    r"style\.(axes_or_new|answers_at|drawable)": "between a plot and the answer it draws: what reaches them was checked by the plot",
+    r"style\.(axes_or_new|new_figure|answers_at|drawable)": "between a plot and the answer it draws: what reaches them was checked by the plot",
     r"run\.utc_now": "takes nothing",
     r"run\.Run\.agree": "the second half of check, which is called",
     r"(cli|options|taskfile)\..*|examples\.commands\..*|examples\.example_.*|examples\.demo\..*": "commands and whole sweeps: they take parsed arguments, and tests/test_cli.py calls them with bad ones",

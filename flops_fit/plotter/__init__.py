@@ -15,5 +15,5 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "style":
         "BLUE VERMILION GREEN ORANGE PINK INK rank_colors tick_steps log_axis "
         "power_of_ten log_scale axes_or_new quiet label simulated_mark png picture_html "
-        "panels answers_at note_gap drawable",
+        "new_figure panels answers_at note_gap drawable",
 })

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AnalysisExplorer']
 
-# %% ../../nbs/plotter/03b_explore_analysis.ipynb #d8aa4fa9
+# %% ../../nbs/plotter/03b_explore_analysis.ipynb #e9bf6cf2
 from functools import lru_cache
 from types import SimpleNamespace
 import numpy as np, pandas as pd
@@ -21,7 +21,7 @@ from flops_fit.plotter.style import (
     simulated_mark)
 from ..text import flop, human
 
-# %% ../../nbs/plotter/03b_explore_analysis.ipynb #53a29801
+# %% ../../nbs/plotter/03b_explore_analysis.ipynb #cba6c90d
 class AnalysisExplorer(Explorer):
     "Approach, law, objective, delta, E, runs -> the fit, its residuals and intervals"
     what = ("Left: loss against model size for each budget, the fit as lines; crosses are runs "
@@ -38,7 +38,7 @@ class AnalysisExplorer(Explorer):
         super().__init__(self._controls())
         self._fitted = lru_cache(64)(self._fit)
 
-# %% ../../nbs/plotter/03b_explore_analysis.ipynb #b91454f9
+# %% ../../nbs/plotter/03b_explore_analysis.ipynb #5bbcefe3
 @patch
 def _runs_to_tick(self:AnalysisExplorer):
     "The box of each run (n,), and the name of each box"
@@ -55,7 +55,7 @@ def _runs_to_tick(self:AnalysisExplorer):
         return "outside the budgets" if kind < 0 else f"at {flop(float(f'{kind:.2g}'))} FLOPs"
     return units, [f"{(units == i).sum()} runs {place(kind)}" for i, kind in enumerate(kinds)]
 
-# %% ../../nbs/plotter/03b_explore_analysis.ipynb #f6c0bad4
+# %% ../../nbs/plotter/03b_explore_analysis.ipynb #b1e06578
 _DELTAS = (1e-4, 3e-4, 1e-3, 3e-3, .01, .03, .1)
 
 @patch
@@ -94,7 +94,7 @@ def _controls(self:AnalysisExplorer):
                               "Hold E at a value, or let the runs decide", levels, -1.),
         without=Ticks(self.names, "Use these runs in the fit"))
 
-# %% ../../nbs/plotter/03b_explore_analysis.ipynb #e64a3104
+# %% ../../nbs/plotter/03b_explore_analysis.ipynb #9f8d727e
 _OWN_OBJECTIVE, _OWN_E = ("coupled", "repeats"), ("kaplan", "repeats")
 
 @patch
@@ -107,7 +107,7 @@ def update(self:AnalysisExplorer, *args):
     for name, disabled in off.items(): self.controls[name].disabled = disabled
     Explorer.update(self, *args)
 
-# %% ../../nbs/plotter/03b_explore_analysis.ipynb #09761369
+# %% ../../nbs/plotter/03b_explore_analysis.ipynb #c10c8454
 @patch
 def _keep(self:AnalysisExplorer, without):
     "Which runs are ticked (n,)"
@@ -139,7 +139,7 @@ def _fit_law(self:AnalysisExplorer, runs, law, objective, delta, fixed_E):
     return fit_parametric(runs.num_params, runs.num_tokens, runs.loss, law=law,
                           compute=runs.flops, flops_factor=self.analysis.flops_factor, **how)
 
-# %% ../../nbs/plotter/03b_explore_analysis.ipynb #04e3119a
+# %% ../../nbs/plotter/03b_explore_analysis.ipynb #c01d9134
 @patch
 def compute(self:AnalysisExplorer, **values):
     "The fit, the loss it expects of each run, and how far off that is, in percent"
@@ -175,7 +175,7 @@ def _optima(self:AnalysisExplorer, s, C):
         except FitError: return np.full((3, len(C)), np.nan)
     return [at(power) for power in (s.fit.n_opt, s.fit.d_opt, s.fit.l_opt)]
 
-# %% ../../nbs/plotter/03b_explore_analysis.ipynb #f063c1b7
+# %% ../../nbs/plotter/03b_explore_analysis.ipynb #01022b7a
 @patch
 def tabulate(self:AnalysisExplorer, s):
     if s.approach == "law": table = s.fit.table()
@@ -204,7 +204,7 @@ def told(self:AnalysisExplorer, s):
     count = f"{len(warnings)} warning{'s'*(len(warnings) != 1)}"
     return f"<p>{head}</p><details><summary>{count}</summary><ul>{notes}</ul></details>"
 
-# %% ../../nbs/plotter/03b_explore_analysis.ipynb #1c09bd9c
+# %% ../../nbs/plotter/03b_explore_analysis.ipynb #672a85f8
 @patch
 def draw(self:AnalysisExplorer, s):
     fig, (left, right) = panels()
@@ -231,12 +231,14 @@ def _draw_band(self:AnalysisExplorer, ax, s):
     if s.approach == "law":
         ax.axhspan(-200*s.fit.sigma, 200*s.fit.sigma, color=GREEN, alpha=.12, lw=0,
                    label="± 2 sigma of the fit")
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high + .13*(high - low)) # room for the legend
     ax.axhline(0, color=INK, lw=.8)
     log_axis(ax.xaxis, flop)
     label(ax, "Residuals", "compute C (FLOPs)", "measured above fitted (%)",
           "upper right" if s.approach == "law" else None)
 
-# %% ../../nbs/plotter/03b_explore_analysis.ipynb #570bc27b
+# %% ../../nbs/plotter/03b_explore_analysis.ipynb #a7ab49d9
 @patch
 def _budgets(self:AnalysisExplorer, s):
     "Budgets at which the fit is drawn, twelve at most"

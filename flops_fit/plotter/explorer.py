@@ -7,7 +7,7 @@ __all__ = ['control', 'int_slider', 'dropdown', 'number', 'log_slider', 'choice_
            'Explorer', 'BLUE', 'VERMILION', 'GREEN', 'ORANGE', 'PINK', 'INK', 'rank_colors', 'panels', 'log_axis',
            'label', 'simulated_mark', 'png']
 
-# %% ../../nbs/plotter/02_explorer.ipynb #73f74abd
+# %% ../../nbs/plotter/02_explorer.ipynb #f8e964d3
 import base64
 from html import escape
 import ipywidgets as W, numpy as np, traitlets
@@ -18,12 +18,12 @@ from .style import (
     rank_colors, simulated_mark)
 from ..text import human
 
-# %% ../../nbs/plotter/02_explorer.ipynb #f2b6acfe
+# %% ../../nbs/plotter/02_explorer.ipynb #6b035bd1
 # handed on to the pages of the explorers
 _all_ = ["BLUE", "VERMILION", "GREEN", "ORANGE", "PINK", "INK", "rank_colors", "panels",
          "log_axis", "label", "simulated_mark", "png"]
 
-# %% ../../nbs/plotter/02_explorer.ipynb #f08aa9cd
+# %% ../../nbs/plotter/02_explorer.ipynb #f44e881b
 _wide, _style = W.Layout(width="32em", max_width="100%"), dict(description_width="15em")
 
 def control(
@@ -47,7 +47,7 @@ def number(text, tip, value, low=0., high=1e12, step=.1):
     "A field to type a number into"
     return control(W.BoundedFloatText, text, tip, value=value, min=low, max=high, step=step)
 
-# %% ../../nbs/plotter/02_explorer.ipynb #598c2fd2
+# %% ../../nbs/plotter/02_explorer.ipynb #9bede90a
 def log_slider(text, tip, value, low, high, step=.05):
     "A slider over powers of ten, from 10**low to 10**high"
     value = 10**min(max(step*round(np.log10(value)/step), low), high)
@@ -80,7 +80,7 @@ def button(
     b.on_click(lambda _: then())
     return b
 
-# %% ../../nbs/plotter/02_explorer.ipynb #e170c133
+# %% ../../nbs/plotter/02_explorer.ipynb #b1db6ea7
 class Ticks(W.VBox):
     "A scrolling list of tick boxes; `value` holds the positions that are not ticked"
     value = traitlets.Tuple()
@@ -100,7 +100,7 @@ class Ticks(W.VBox):
     def _ticked(self, _):
         self.value = tuple(i for i, box in enumerate(self.boxes) if not box.value)
 
-# %% ../../nbs/plotter/02_explorer.ipynb #b86e89b4
+# %% ../../nbs/plotter/02_explorer.ipynb #fd48e556
 def _checked(control, name, value):
     "`value` as the control could hold it, in a wider range than it can be moved in"
     if isinstance(control, W.Dropdown):
@@ -118,7 +118,7 @@ def _checked(control, name, value):
         return tuple(int(check_number(v, name, least=0, whole=True)) for v in positions)
     return check_number(value, name, least=-1, most=LARGEST)
 
-# %% ../../nbs/plotter/02_explorer.ipynb #34ca475d
+# %% ../../nbs/plotter/02_explorer.ipynb #e2438e59
 class Explorer:
     "Controls, numbers and a picture that follow each other"
     what = "explorer" # the picture in words, for those who cannot see it
@@ -156,7 +156,7 @@ class Explorer:
         "The numbers at these values"
         return self.tabulate(self.compute(**self.values(**values)))
 
-# %% ../../nbs/plotter/02_explorer.ipynb #f2571043
+# %% ../../nbs/plotter/02_explorer.ipynb #28643458
 @patch
 def _numbers_html(self:Explorer, state):
     "What is told, the table, and the table as a file to take away"
@@ -178,7 +178,7 @@ def update(self:Explorer, *_):
         numbers, picture = f'<p role="alert"><b>Not possible:</b> {escape(str(e))}</p>', ""
     self.numbers.value, self.picture.value = numbers, picture
 
-# %% ../../nbs/plotter/02_explorer.ipynb #99ae5a32
+# %% ../../nbs/plotter/02_explorer.ipynb #cbcad134
 @patch
 def _layout(self:Explorer):
     "Controls in columns, the picture, the numbers"
@@ -208,5 +208,6 @@ def __repr__(self:Explorer):
 @patch
 def _repr_mimebundle_(self:Explorer, include=None, exclude=None):
     "The widget, and for pages without a kernel its picture and numbers"
+    widget = self.box._repr_mimebundle_() # this also makes picture and numbers, if it is the first
     page = f"<div>{self.picture.value}{self.numbers.value}</div>"
-    return {**self.box._repr_mimebundle_(), "text/plain": repr(self), "text/html": page}
+    return {**widget, "text/plain": repr(self), "text/html": page}

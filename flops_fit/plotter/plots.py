@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['plot_isoflops', 'plot_scaling_laws', 'plot_tokens_per_param', 'plot_loss', 'plot_residuals', 'ScalingVisualizer']
 
-# %% ../../nbs/plotter/01_plots.ipynb #48789783
+# %% ../../nbs/plotter/01_plots.ipynb #0f9a276c
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +15,11 @@ from ..errors import LARGEST, FitError, check_choice, check_kind, check_number, 
 from ..fitter.analysis import ScalingAnalysis
 from ..fitter.analyzer import ScalingLawAnalyzer
 from .style import (
-    BLUE, GREEN, INK, VERMILION, answers_at, axes_or_new, drawable, label, log_scale, note_gap,
-    power_of_ten, quiet, rank_colors, simulated_mark)
+    BLUE, GREEN, INK, VERMILION, answers_at, axes_or_new, drawable, label, log_scale, new_figure,
+    note_gap, power_of_ten, quiet, rank_colors, simulated_mark)
 from ..text import flop, human
 
-# %% ../../nbs/plotter/01_plots.ipynb #3ad94395
+# %% ../../nbs/plotter/01_plots.ipynb #bafe3071
 def _analysed(analysis):
     return check_kind(analysis, "analysis", ScalingAnalysis, "a ScalingAnalysis", error=FitError,
                       fix="pass ScalingLawAnalyzer(runs).analyze(), or result.analysis")
@@ -39,7 +39,7 @@ def _finish(ax, analysis, title, x, y, legend="best"):
     if analysis.simulated: simulated_mark(ax)
     return ax
 
-# %% ../../nbs/plotter/01_plots.ipynb #df074501
+# %% ../../nbs/plotter/01_plots.ipynb #fb540e4b
 def _levels(runs):
     "Budgets to draw a valley at, and whether the runs lie along them"
     if "compute_budget" in runs and runs.compute_budget.notna().any():
@@ -62,7 +62,7 @@ def _draw_runs(ax, runs, budgets, along):
         at = _runs_at(runs, budget, along)
         ax.plot(at.num_params, at.loss, "o", ms=3.6, color=color, zorder=3)
 
-# %% ../../nbs/plotter/01_plots.ipynb #c7fd0c04
+# %% ../../nbs/plotter/01_plots.ipynb #a0b6ac31
 def _valley(analysis, budget, sizes):
     "Loss at each size for one budget, None where nothing was fitted"
     if analysis.law is not None:
@@ -95,7 +95,7 @@ def _name_valleys(ax, starts):
         ax.annotate(flop(float(f"{budget:.1e}")), (N, loss), xytext=(-3, 2), ha="right",
                     textcoords="offset points", fontsize=7, color=color)
 
-# %% ../../nbs/plotter/01_plots.ipynb #93b3a214
+# %% ../../nbs/plotter/01_plots.ipynb #b566277b
 def _minima(analysis):
     "The parabolas' minima inside their grids, and ± their standard errors as factors (2,n)"
     minima = analysis.isoflop.minima
@@ -136,7 +136,7 @@ def plot_isoflops(
     title = "Loss at fixed compute" if along else "Loss at compute levels"
     return _finish(ax, analysis, title, "parameters N", "held-out loss", "upper right")
 
-# %% ../../nbs/plotter/01_plots.ipynb #167da650
+# %% ../../nbs/plotter/01_plots.ipynb #ac9e0788
 @contextmanager
 def _against_compute(analysis, ax, C, title, y, legend, log=True):
     "Axes to draw on, and the optima from the smallest run to C; labelled once they are drawn on"
@@ -170,7 +170,7 @@ def _rings(ax, analysis, y, color, label=None):
     ax.errorbar(minima.compute_budget, y(minima), yerr=se*y(minima).to_numpy(), fmt="o",
                 color=color, mfc="white", ms=5, lw=.9, capsize=2, label=label, zorder=4)
 
-# %% ../../nbs/plotter/01_plots.ipynb #49264549
+# %% ../../nbs/plotter/01_plots.ipynb #a2fe2a13
 def plot_scaling_laws(
     analysis, # a `ScalingAnalysis`
     ax=None,  # the Axes to draw on
@@ -192,7 +192,7 @@ def plot_scaling_laws(
                        label=f"{human(unique)} unique tokens")
     return ax
 
-# %% ../../nbs/plotter/01_plots.ipynb #918d9dd9
+# %% ../../nbs/plotter/01_plots.ipynb #8ffe9ac2
 def plot_tokens_per_param(
     analysis, # a `ScalingAnalysis`
     ax=None,  # the Axes to draw on
@@ -209,7 +209,7 @@ def plot_tokens_per_param(
                     textcoords="offset points", fontsize=7.5, color=".4")
     return ax
 
-# %% ../../nbs/plotter/01_plots.ipynb #1438381b
+# %% ../../nbs/plotter/01_plots.ipynb #88588e60
 def plot_loss(
     analysis, # a `ScalingAnalysis`
     ax=None,  # the Axes to draw on
@@ -229,7 +229,7 @@ def plot_loss(
         ax.set_ylim(low - .04*(high - low), high*1.02)
     return ax
 
-# %% ../../nbs/plotter/01_plots.ipynb #4f96d0ce
+# %% ../../nbs/plotter/01_plots.ipynb #dca1a15b
 _AGAINST = dict(num_params="parameters N", num_tokens="tokens D", flops="compute C (FLOPs)")
 
 def plot_residuals(
@@ -257,7 +257,7 @@ def plot_residuals(
     return _finish(ax, analysis, f"Residuals of the {law.law.name} law",
                    f"{_AGAINST[against]}, dark: little compute", "measured above predicted (%)")
 
-# %% ../../nbs/plotter/01_plots.ipynb #d38b9cd0
+# %% ../../nbs/plotter/01_plots.ipynb #7b64a5aa
 class ScalingVisualizer:
     "The plots of one analysis"
     def __init__(self,
@@ -280,16 +280,13 @@ def plot_all(self:ScalingVisualizer,
     dpi=120,   # of the files
 )->list: # of matplotlib Figures, one of each plot; the isoFLOPs alone where there is no law
     "Every plot, and a PNG file of each if `path` is given"
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     path = check_path(path, "path", optional=True, error=FitError)
     dpi = check_number(dpi, "dpi", least=10, most=1200, error=FitError)
 
     figures = []
     for name, plot in _PLOTS.items():
         if self.analysis.law is None and name != "isoflops": continue
-        fig = Figure(figsize=(6.4, 4.2), layout="constrained")
-        FigureCanvasAgg(fig)
+        fig = new_figure(6.4, 4.2, layout="constrained")
         plot(self.analysis, fig.add_subplot())
         fig.set_label(name)
         figures.append(fig)

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['BLUE', 'VERMILION', 'GREEN', 'ORANGE', 'PINK', 'INK', 'rank_colors', 'tick_steps', 'log_axis', 'power_of_ten',
-           'log_scale', 'axes_or_new', 'quiet', 'label', 'simulated_mark', 'png', 'picture_html', 'panels',
-           'answers_at', 'note_gap', 'drawable']
+           'log_scale', 'axes_or_new', 'quiet', 'label', 'simulated_mark', 'png', 'picture_html', 'new_figure',
+           'panels', 'answers_at', 'note_gap', 'drawable']
 
-# %% ../../nbs/plotter/00_style.ipynb #c980a0e5
+# %% ../../nbs/plotter/00_style.ipynb #b7cc1357
 import base64, io, threading
 from functools import partial
 from html import escape
@@ -16,12 +16,12 @@ from ..errors import LARGEST, FitError, check_number, check_numbers, refuse
 from ..fitter.lawfit import Answer
 from ..text import human
 
-# %% ../../nbs/plotter/00_style.ipynb #0cc93983
+# %% ../../nbs/plotter/00_style.ipynb #83de3062
 # the palette of Okabe and Ito
 BLUE, VERMILION, GREEN, ORANGE, PINK, INK = (
     "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#222222")
 
-# %% ../../nbs/plotter/00_style.ipynb #460aa808
+# %% ../../nbs/plotter/00_style.ipynb #38b52fed
 def rank_colors(
     values, # numbers, (n,)
 ): # RGBA (n,4)
@@ -31,7 +31,7 @@ def rank_colors(
     rank = np.unique(numbers, return_inverse=True)[1]
     return colormaps["viridis"](.88*rank/max(rank.max(initial=0), 1))
 
-# %% ../../nbs/plotter/00_style.ipynb #875c02b6
+# %% ../../nbs/plotter/00_style.ipynb #172bd78c
 def tick_steps(
     decades, # how many the axis spans
 )->tuple: # multiples of each power of ten
@@ -41,7 +41,7 @@ def tick_steps(
     if decades > .5: return 1, 2, 5
     return 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8
 
-# %% ../../nbs/plotter/00_style.ipynb #c96d767a
+# %% ../../nbs/plotter/00_style.ipynb #3db04aff
 def log_axis(
     axis, # an Axis that shows log10 of something, its limits settled
     show=human, # number -> text
@@ -54,7 +54,7 @@ def log_axis(
     at = [v for v in at if low <= v <= high]
     axis.set_ticks(at, [show(float(f"{10**v:.3g}")) for v in at])
 
-# %% ../../nbs/plotter/00_style.ipynb #87e4e86b
+# %% ../../nbs/plotter/00_style.ipynb #4a2def6e
 def power_of_ten(
     x, # a positive number
 )->str:
@@ -76,7 +76,7 @@ def log_scale(
     axis.set_major_formatter(FuncFormatter(lambda v, _: show(v)))
     axis.set_minor_formatter(NullFormatter())
 
-# %% ../../nbs/plotter/00_style.ipynb #b08e6a1a
+# %% ../../nbs/plotter/00_style.ipynb #ff541fb1
 def axes_or_new(
     ax, # matplotlib Axes, or None
 ): # Axes
@@ -111,7 +111,7 @@ def label(
     ax.set_ylabel(y, fontsize=9)
     if legend: ax.legend(frameon=False, fontsize=8, loc=legend)
 
-# %% ../../nbs/plotter/00_style.ipynb #a34317ee
+# %% ../../nbs/plotter/00_style.ipynb #f6cf7128
 def simulated_mark(
     ax, # matplotlib Axes
 ):
@@ -119,7 +119,7 @@ def simulated_mark(
     ax.text(.5, .5, "SIMULATED", transform=ax.transAxes, ha="center", va="center", fontsize=30,
             color=".5", alpha=.18, rotation=18, zorder=0)
 
-# %% ../../nbs/plotter/00_style.ipynb #6cc31cb5
+# %% ../../nbs/plotter/00_style.ipynb #35f28683
 _drawing = threading.Lock() # the monitor draws in a thread of its own
 
 def png(
@@ -145,28 +145,38 @@ def picture_html(
             'style="max-width:100%;height:auto;background:white;display:block" '
             f'src="data:image/png;base64,{data}">')
 
-# %% ../../nbs/plotter/00_style.ipynb #634e58b1
+# %% ../../nbs/plotter/00_style.ipynb #1eb6540a
+def new_figure(
+    width, # inches
+    height, # inches
+    dpi=90, # of what a notebook shows
+    layout=None, # "constrained" lets the axes make room for their labels, which takes time
+): # a matplotlib Figure
+    "A figure that pyplot does not know, and that every notebook shows"
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    fig = Figure(figsize=(width, height), dpi=dpi, layout=layout)
+    FigureCanvasAgg(fig)
+    fig._repr_png_ = partial(png, fig)
+    return fig
+
 def panels(
     n=2, # axes side by side
     height=3.5, # inches
     widths=None, # relative widths
 ): # a matplotlib Figure, array of Axes
     "A figure of plain axes"
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     n = check_number(n, "n", least=1, most=12, whole=True)
     height = check_number(height, "height", least=1, most=100)
     check_numbers(widths, "widths", above=0, n=n, optional=True)
 
-    fig = Figure(figsize=(9.6, height), dpi=90)
-    FigureCanvasAgg(fig)
-    fig._repr_png_ = partial(png, fig) # any notebook shows it, whether pyplot is loaded or not
+    fig = new_figure(9.6, height)
     axs = fig.subplots(1, n, squeeze=False, width_ratios=widths)[0]
     fig.subplots_adjust(left=.075, right=.985, bottom=.54/height, top=1 - .35/height, wspace=.24)
     for ax in axs: quiet(ax)
     return fig, axs
 
-# %% ../../nbs/plotter/00_style.ipynb #1b50e1a2
+# %% ../../nbs/plotter/00_style.ipynb #08e7b9f9
 _QUANTITIES = ("optimal_params", "optimal_tokens", "expected_loss", "tokens_per_param")
 
 def answers_at(
@@ -185,7 +195,7 @@ def answers_at(
     table = table.reindex(columns=[*columns, *table.columns.difference(columns)]).astype(float)
     return Answer({name: table[name].to_numpy() for name in table}, target_compute=np.asarray(C))
 
-# %% ../../nbs/plotter/00_style.ipynb #a0f01db5
+# %% ../../nbs/plotter/00_style.ipynb #8b927d64
 def note_gap(
     ax, # matplotlib Axes
     best, # the optima drawn there, as `answers_at` gives them
@@ -197,7 +207,7 @@ def note_gap(
     ax.text(.02, .1, f"these runs do not determine the optimum{where}", transform=ax.transAxes,
             fontsize=8, color=".3", zorder=6, bbox=dict(facecolor="white", alpha=.7, lw=0, pad=1))
 
-# %% ../../nbs/plotter/00_style.ipynb #5cf51391
+# %% ../../nbs/plotter/00_style.ipynb #4163840f
 def drawable(
     best, # an `Answer`: the optimum at one budget or at several, with its ends
 )->Answer:

@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
         "PEAKS WORKER pick_device autocast_for peak_flops settled StepTimeout step_alarm "
         "Stopped Diverged Trunk astray identity State make_optimizer switch_checkpointing "
         "compiled seconds_a_pass",
+    "verification": "Verification",
     "workers": "FILLS told_to_end WorkerLost DeviceExecutor device_executor",
     "..errors": "ContractError",
 })
