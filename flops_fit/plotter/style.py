@@ -69,6 +69,9 @@ def log_scale(
 ):
     "A log scale with ticks at round numbers"
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    if not np.isfinite(axis.get_minpos()): # nothing was drawn: there is nothing to scale
+        axis.set_ticks([])
+        return
     getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
     low, high = sorted(axis.get_view_interval())
     decades = np.log10(high/low) if low > 0 else 5
