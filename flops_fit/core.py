@@ -149,10 +149,10 @@ def monitor(self:TrainingRunner,
 @patch
 def explore(self:ScalingAnalysis):
     "Change approach, law, objective, E and the runs used; fit, residuals and intervals follow."
-    return _explorer("explore_fit", "AnalysisExplorer")(self)
+    return _explorer("explore_analysis", "AnalysisExplorer")(self)
 
 @patch
 def explore(self:Result):
     """Move budget, inference tokens, unique data and model size; `N*`, `D*`, loss and cost follow,
     with their bands."""
-    return _explorer("explore_fit", "ResultExplorer")(self.analysis)
+    return _explorer("explore_result", "ResultExplorer")(self.analysis)

@@ -738,9 +738,9 @@ def _tables():
         blank=(*TABLE, r"\.task"),
     )
     for name in ("error", "inside"):
-        good(f"result.Verification.{name}", look(verification, name), weight=0.05)
+        good(f"verification.Verification.{name}", look(verification, name), weight=0.05)
     good(
-        "result.Verification.to_dataframe",
+        "verification.Verification.to_dataframe",
         lambda: verification().to_dataframe(),
         weight=0.05,
         blank=("loss_se",),
@@ -1405,7 +1405,12 @@ def _tokens():
 def _others():
     from flops_fit import files
     from flops_fit.planner import plan as e
-    from flops_fit.plotter import explore_fit as xf, explore_plan as xp, explorer as x
+    from flops_fit.plotter import (
+        explore_analysis as xa,
+        explore_plan as xp,
+        explore_result as xr,
+        style,
+    )
     from flops_fit.trainer import device, run, sweep
 
     good(
@@ -1503,20 +1508,20 @@ def _others():
         weight=0.3,
         keep=("stage",),
     )  # a holder of a claim gives it
-    good("explorer.rank_colors", x.rank_colors, lambda: dict(values=[1.0, 2.0, 3.0]))
-    good("explorer.panels", x.panels, lambda: dict(n=2, height=3.5, widths=None), weight=0.1)
-    seen = lru_cache(None)(lambda: xf.ResultExplorer(analysis()))
-    fits = lru_cache(None)(lambda: xf.AnalysisExplorer(analysis()))
+    good("style.rank_colors", style.rank_colors, lambda: dict(values=[1.0, 2.0, 3.0]))
+    good("style.panels", style.panels, lambda: dict(n=2, height=3.5, widths=None), weight=0.1)
+    seen = lru_cache(None)(lambda: xr.ResultExplorer(analysis()))
+    fits = lru_cache(None)(lambda: xa.AnalysisExplorer(analysis()))
     plans = lru_cache(None)(lambda: xp.PlanExplorer(plan()))
     good(
-        "explore_fit.ResultExplorer",
-        xf.ResultExplorer,
+        "explore_result.ResultExplorer",
+        xr.ResultExplorer,
         lambda: dict(analysis=analysis()),
         weight=0.1,
     )
     good(
-        "explore_fit.AnalysisExplorer",
-        xf.AnalysisExplorer,
+        "explore_analysis.AnalysisExplorer",
+        xa.AnalysisExplorer,
         lambda: dict(analysis=analysis()),
         weight=0.1,
     )

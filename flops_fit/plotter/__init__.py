@@ -2,14 +2,18 @@
 from ..lazy import lazily
 
 __getattr__, __dir__, __all__ = lazily(__name__, {
-    "explore_fit": "ResultExplorer AnalysisExplorer",
+    "explore_analysis": "AnalysisExplorer",
     "explore_plan": "PlanExplorer",
+    "explore_result": "ResultExplorer",
     "explorer":
-        "BLUE VERMILION GREEN ORANGE PINK INK rank_colors panels log_axis label "
-        "simulated_mark png control log_slider choice_slider some_or_none int_slider "
-        "dropdown number button Ticks Explorer",
+        "control int_slider dropdown number log_slider choice_slider some_or_none button "
+        "Ticks Explorer",
     "monitor": "Monitor",
     "plots":
-        "drawable plot_isoflops plot_scaling_laws plot_tokens_per_param plot_loss "
-        "plot_residuals ScalingVisualizer",
+        "plot_isoflops plot_scaling_laws plot_tokens_per_param plot_loss plot_residuals "
+        "ScalingVisualizer",
+    "style":
+        "BLUE VERMILION GREEN ORANGE PINK INK rank_colors tick_steps log_axis "
+        "power_of_ten log_scale axes_or_new quiet label simulated_mark png picture_html "
+        "new_figure panels answers_at note_gap drawable",
 })

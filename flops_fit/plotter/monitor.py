@@ -5,21 +5,24 @@
 # %% auto #0
 __all__ = ['Monitor']
 
-# %% ../../nbs/plotter/05_monitor.ipynb #47c7e5f5
-import base64, threading, time
+# %% ../../nbs/plotter/05_monitor.ipynb #f0efe86f
+import threading, time
 from dataclasses import replace
 from html import escape
-from fastcore.basics import patch
+from types import SimpleNamespace
 import ipywidgets as W, numpy as np, pandas as pd
+from fastcore.basics import patch
 from ..planner.plan import SweepPlan
-from ..text import html_table
-from ..trainer.run import Run, RunTable, status_html
-from .explorer import VERMILION, button, label, log_axis, panels, png, rank_colors
+from .explorer import button
+from .style import (
+    VERMILION, label, log_axis, panels, picture_html, rank_colors, simulated_mark)
+from ..text import flop, html_table
 from ..trainer.progress import SweepProgress, clock
+from ..trainer.run import Run, RunTable, status_html
 
-# %% ../../nbs/plotter/05_monitor.ipynb #e0800613
+# %% ../../nbs/plotter/05_monitor.ipynb #567f9345
 class Monitor:
-    "Loss curves as they grow, a row a run with its status and time left, buttons to stop and resume"
+    "Loss curves as they grow, a row a run with its status and time left, and buttons"
     def __init__(self,
         runner, # a `TrainingRunner`: mode, folder, executor, device
         plan=None, # a `SweepPlan`; default: the one in the runner's folder
@@ -30,161 +33,232 @@ class Monitor:
         self.plan = plan or SweepPlan.load(self.store.path/"plan.json")
         self.progress = SweepProgress(self.plan, self.store, show=False)
         self.thread, self.asked, self.error, self.handle = None, False, None, None
-        self.trails, self.curves, self.begun, self.first, self.spent = {}, {}, None, 0., 0.
-        can = task is not None or runner.mode == "mock"
-        self.go = button("Start or resume", "Train what the folder does not have yet; checkpoints are continued" if can else "This monitor has no task: it watches", self.start)
-        self.halt = button("Stop", "Stop after saving a checkpoint; resume goes on from it", self.stop)
+        self.trails, self.curves = {}, {} # losses of runs in training, curves of finished ones
+        self.begun, self.first, self.spent = None, 0., 0. # time and work of this training
+        self.box = W.HBox(self._buttons())
+
+    def _buttons(self):
+        can = self.task is not None or self.runner.mode == "mock"
+        tip = ("Train what the folder does not have yet; checkpoints are continued" if can else
+               "This monitor has no task: it watches")
+        self.go = button("Start or resume", tip, self.start)
+        self.halt = button("Stop", "Stop after saving a checkpoint; resume goes on from it",
+                           self.stop)
         self.go.disabled, self.halt.disabled = not can, True
-        self.box = W.HBox([self.go, self.halt])
+        return [self.go, self.halt]
 
     @property
     def running(self): return self.thread is not None and self.thread.is_alive()
 
-    def start(self):
-        "Train what the folder lacks, in the background; does nothing while that goes on"
-        if self.running or self.go.disabled: return self
-        self.asked, self.error, self.begun = False, None, time.monotonic()
-        self.first = self.progress.work()[0]
-        self.go.disabled, self.halt.disabled = True, False
-        self.thread = threading.Thread(target=self._train, daemon=True)
-        self.thread.start()
-        threading.Thread(target=self._look, args=(self.thread,), daemon=True).start()
-        return self
-
-    def _train(self):
-        try: replace(self.runner, progress=False).run_sweep(self.plan, self.task)
-        except Exception as e: self.error = e
-        finally: self.spent, self.begun = self.spent + time.monotonic() - self.begun, None
-
-    def _look(self, thread):
-        while thread.is_alive():
-            if self.asked: self._ask() # again: the sweep may not have been looking yet
-            self.refresh()
-            thread.join(self.every)
-        self.go.disabled, self.halt.disabled = False, True
-        self.refresh()
-
-    def stop(self):
-        "Ask for a stop: what is in training saves a checkpoint first"
-        if not self.running: return
-        self.asked = self.halt.disabled = True
-        self._ask()
-
-    def _ask(self):
-        try: (self.store.path/"stop").touch()
-        except OSError: pass # there is no folder yet
-
-    def wait(self,
-        seconds=None, # at most; default: until the end
-    )->list: # of `Run`, in the order of the plan
-        "Wait for the sweep; an interrupt of the kernel stops it with a checkpoint. Raises what the sweep raised."
-        end = None if seconds is None else time.monotonic() + seconds
-        try:
-            while self.running and (end is None or time.monotonic() < end): self.thread.join(.2)
-        except KeyboardInterrupt:
-            self.stop(); self.thread.join(); self.refresh()
-            raise
-        self.refresh()
-        if self.error: raise self.error
-        return self.runs()
-
-    def runs(self):
-        "Every run of the plan as it stands, in the plan's order"
-        got = self.store.runs(self.plan)
-        return RunTable(got.get(e.experiment_id) or Run.of(e, status="skipped", error_message="not made yet") for e in self.plan.experiments)
-
-# %% ../../nbs/plotter/05_monitor.ipynb #48d00b57
+# %% ../../nbs/plotter/05_monitor.ipynb #a8f81822
 @patch
-def _rows(self:Monitor):
+def start(self:Monitor):
+    "Train what the folder lacks, in the background; does nothing while that goes on"
+    if self.running or self.go.disabled: return self
+    self.asked, self.error, self.begun = False, None, time.monotonic()
+    self.first = self.progress.work()[0]
+    self.go.disabled, self.halt.disabled = True, False
+    self.thread = threading.Thread(target=self._train, daemon=True)
+    self.thread.start()
+    threading.Thread(target=self._look, args=(self.thread,), daemon=True).start()
+    return self
+
+@patch
+def _train(self:Monitor):
+    try: replace(self.runner, progress=False).run_sweep(self.plan, self.task)
+    except Exception as e: self.error = e
+    finally: self.spent, self.begun = self.spent + time.monotonic() - self.begun, None
+
+@patch
+def _look(self:Monitor, thread):
+    while thread.is_alive():
+        if self.asked: self._ask() # again: the sweep may not have been looking yet
+        self.refresh()
+        thread.join(self.every)
+    self.go.disabled, self.halt.disabled = False, True
+    self.refresh()
+
+# %% ../../nbs/plotter/05_monitor.ipynb #8a17df1a
+@patch
+def stop(self:Monitor):
+    "Ask for a stop: what is in training saves a checkpoint first"
+    if not self.running: return
+    self.asked = self.halt.disabled = True
+    self._ask()
+
+@patch
+def _ask(self:Monitor):
+    try: (self.store.path/"stop").touch()
+    except OSError: pass # there is no folder yet
+
+@patch
+def wait(self:Monitor,
+    seconds=None, # at most; default: until the end
+)->list: # of `Run`, in the order of the plan
+    "Wait for the sweep, and raise what it raised; an interrupt of the kernel stops it"
+    end = None if seconds is None else time.monotonic() + seconds
+    try:
+        while self.running and (end is None or time.monotonic() < end): self.thread.join(.2)
+    except KeyboardInterrupt:
+        self.stop()
+        self.thread.join()
+        self.refresh()
+        raise
+    self.refresh()
+    if self.error: raise self.error
+    return self.runs()
+
+@patch
+def runs(self:Monitor):
+    "Every run of the plan as it stands, in the plan's order"
+    made = self.store.runs(self.plan)
+    return RunTable(made.get(e.experiment_id)
+                    or Run.of(e, status="skipped", error_message="not made yet")
+                    for e in self.plan.experiments)
+
+# %% ../../nbs/plotter/05_monitor.ipynb #651530fe
+@patch
+def _row(self:Monitor, e, run, note, speed):
+    "Where one experiment stands: finished (`run`), in training (`note`), or neither"
+    k = e.experiment_id
+    units = self.progress.units[k]
+    status, loss, left = "waiting", np.nan, units/speed
+    if run is not None:
+        status, left = run.status + ", simulated"*run.simulated, 0.
+        if run.final_loss is not None: loss = run.final_loss
+    elif note is not None:
+        share, loss = self.progress.part(note)/units, note.loss
+        status, left = f"training, {share:.0%}", left*(1 - share)
+        trail = self.trails.setdefault(k, [])
+        if not trail or trail[-1][0] != note.step: trail.append((note.step, loss))
+    elif not self.running and k in self.trails: status = "stopped, resumable"
+    return dict(compute_budget=e.compute_budget, num_params=e.num_params, num_tokens=e.num_tokens,
+                status=status, loss=loss, seconds_left=left, experiment_id=k)
+
+@patch
+def _standing(self:Monitor):
     "The rows, the headline, the share of work done, whether losses are simulated"
     done, total, runs, beats = self.progress.work()
     spent = time.monotonic() - self.begun if self.begun else 0.
-    speed = (done - self.first)/spent if spent > 2 and done > self.first else 1. # units of work are seconds on one core
-    now = {b.experiment_id: b for b in beats.values()} if self.running or self.task is None else {}
-    rows = []
-    for e in self.plan.experiments:
-        k, r = e.experiment_id, runs.get(e.experiment_id)
-        share, status, loss, left = 0., "waiting", np.nan, self.progress.units[k]/speed
-        if r is not None: share, status, loss, left = 1., r.status + (", simulated" if r.simulated else ""), np.nan if r.final_loss is None else r.final_loss, 0.
-        elif k in now:
-            share, loss = self.progress.part(now[k])/self.progress.units[k], now[k].loss
-            status, left = f"training, {share:.0%}", left*(1 - share)
-            trail = self.trails.setdefault(k, [])
-            if not trail or trail[-1][0] != now[k].step: trail.append((now[k].step, loss))
-        elif not self.running and k in self.trails: status = "stopped, resumable"
-        rows.append(dict(compute_budget=e.compute_budget, num_params=e.num_params, num_tokens=e.num_tokens, status=status, loss=loss, seconds_left=left, experiment_id=k))
-    head = f"{sum(r['seconds_left'] == 0 for r in rows)} of {len(rows)} runs, {done/total:.0%} of the work"
+    speed = (done - self.first)/spent if spent > 2 and done > self.first else 1.
+    live = self.running or self.task is None
+    notes = {b.experiment_id: b for b in beats.values()} if live else {}
+    rows = pd.DataFrame([self._row(e, runs.get(k := e.experiment_id), notes.get(k), speed)
+                         for e in self.plan.experiments])
+
+    head = f"{(rows.seconds_left == 0).sum()} of {len(rows)} runs, {done/total:.0%} of the work"
     if self.running: head += f", about {clock((total - done)/speed)} left"
-    took = self.spent + spent
-    return pd.DataFrame(rows), head + (f", {clock(took)} so far" if took else ""), done/total, any(r.simulated for r in runs.values())
+    if took := self.spent + spent: head += f", {clock(took)} so far"
+    simulated = any(r.simulated for r in runs.values())
+    return SimpleNamespace(rows=rows, head=head, share=done/total, simulated=simulated)
 
 @patch
 def to_dataframe(self:Monitor):
     "A row a run: what it is, how far, its loss, seconds left"
-    return self._rows()[0]
+    return self._standing().rows
 
+# %% ../../nbs/plotter/05_monitor.ipynb #2b14a6f6
 @patch
 def _curve(self:Monitor, k):
-    "Steps and losses of a finished run, at most 150 of them"
+    "Steps and losses of a finished run, at most 150 of them (n,2 or more)"
     if k not in self.curves:
-        c = self.store.curve(k)
-        if not len(c): return c
-        self.curves[k] = c[::max(1, len(c)//150)]
+        curve = self.store.curve(k)
+        if not len(curve): return curve
+        self.curves[k] = curve[::max(1, len(curve)//150)]
     return self.curves[k]
 
 @patch
-def figure(self:Monitor):
-    "Left: training loss of each run as it grows. Right: held-out losses so far, by budget. Needs no kernel."
-    rows, _, _, simulated = self._rows()
-    fig, (ax, right) = panels()
-    color = dict(zip(rows.experiment_id, rank_colors(rows.num_params)))
-    last, steps = [], {e.experiment_id: e.num_tokens/e.num_steps for e in self.plan.experiments}
+def _draw_curves(self:Monitor, ax, rows):
+    "Training loss of each run as it grows"
+    colors = dict(zip(rows.experiment_id, rank_colors(rows.num_params)))
+    step_tokens = {e.experiment_id: e.num_tokens/e.num_steps for e in self.plan.experiments}
+    late = []
     for k in rows.experiment_id:
         training = k in self.trails and k not in self.curves and not len(self._curve(k))
-        c = np.array(self.trails[k], float) if training else self._curve(k)
-        if len(c) < 2: continue
-        ax.plot(np.log10(np.maximum(c[:, 0], 1)*steps[k]), c[:, 1], color=VERMILION if training else color[k], lw=1.6 if training else .9, zorder=3 if training else 2)
-        last += list(c[len(c)//8:, 1])
-    if last:
-        ax.set_ylim(min(last) - .03*np.ptp(last), max(last) + .05*np.ptp(last))
+        curve = np.array(self.trails[k], float) if training else self._curve(k)
+        if len(curve) < 2: continue
+        look = dict(color=VERMILION, lw=1.6, zorder=3) if training else dict(color=colors[k], lw=.9)
+        ax.plot(np.log10(np.maximum(curve[:, 0], 1)*step_tokens[k]), curve[:, 1], **look)
+        late += list(curve[len(curve)//8:, 1]) # the first eighth would flatten the rest
+
+    if late:
+        ax.set_ylim(min(late) - .03*np.ptp(late), max(late) + .05*np.ptp(late))
         log_axis(ax.xaxis)
-    else: ax.text(.5, .5, "no loss curve yet", transform=ax.transAxes, ha="center", color=".4")
+    else: _nothing(ax, "no loss curve yet")
     label(ax, "Training loss (dark: small models, red: in training)", "training tokens D", "loss")
-    fine = rows[rows.status.str.startswith("completed")]
-    for c, paint in zip(b := np.unique(rows.compute_budget), rank_colors(b)):
-        at = fine[fine.compute_budget == c].sort_values("num_params")
-        right.plot(np.log10(at.num_params), at.loss, "o-", color=paint, ms=4, lw=.8, label=f"{c:.1e} FLOPs" if len(at) else None)
-    if len(fine): log_axis(right.xaxis)
-    else: right.text(.5, .5, "no finished run yet", transform=right.transAxes, ha="center", color=".4")
-    label(right, "Held-out loss" + (", SIMULATED" if simulated else ""), "parameters N", "held-out loss", "best" if len(fine) and len(b) < 9 else None)
+
+def _nothing(ax, why):
+    "Axes that have nothing to show yet"
+    ax.text(.5, .5, why, transform=ax.transAxes, ha="center", color=".4")
+    ax.set(xticks=[], yticks=[])
+
+# %% ../../nbs/plotter/05_monitor.ipynb #3ce99560
+@patch
+def _draw_losses(self:Monitor, ax, rows):
+    "Held-out losses so far, by budget"
+    finished = rows[rows.status.str.startswith("completed")]
+    budgets = np.unique(rows.compute_budget)
+    for budget, color in zip(budgets, rank_colors(budgets)):
+        at = finished[finished.compute_budget == budget].sort_values("num_params")
+        ax.plot(np.log10(at.num_params), at.loss, "o-", color=color, ms=4, lw=.8,
+                label=f"{flop(budget)} FLOPs" if len(at) else None)
+    if len(finished): log_axis(ax.xaxis)
+    else: _nothing(ax, "no finished run yet")
+    label(ax, "Held-out loss", "parameters N", "held-out loss",
+          "best" if len(finished) and len(budgets) < 9 else None)
+
+@patch
+def _draw(self:Monitor, standing):
+    fig, (left, right) = panels()
+    self._draw_curves(left, standing.rows)
+    self._draw_losses(right, standing.rows)
+    if standing.simulated: simulated_mark(right)
     return fig
 
-# %% ../../nbs/plotter/05_monitor.ipynb #7373d4f4
+@patch
+def figure(self:Monitor):
+    "Left: training loss of each run as it grows. Right: held-out losses so far. Needs no kernel."
+    return self._draw(self._standing())
+
+# %% ../../nbs/plotter/05_monitor.ipynb #1100bd3b
+_HEAD = "C, FLOPs", "N, parameters", "D, tokens", "status", "loss", "time left"
+
+def _cells(r):
+    "A row of the table"
+    return (f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}", status_html(r.status),
+            "" if np.isnan(r.loss) else f"{r.loss:.4f}",
+            clock(r.seconds_left) if r.seconds_left else "")
+
 @patch
 def _repr_html_(self:Monitor):
-    rows, head, share, simulated = self._rows()
-    table = html_table(("C, FLOPs", "N, parameters", "D, tokens", "status", "loss", "time left"),
-                        [(f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}", status_html(r.status), "" if np.isnan(r.loss) else f"{r.loss:.4f}", clock(r.seconds_left) if r.seconds_left else "") for r in rows.itertuples()])
-    fig = self.figure()
-    w, h = (int(v) for v in fig.get_size_inches()*fig.dpi)
-    wrong = f'<p role="alert"><b>The sweep stopped:</b> {escape(str(self.error))}</p>' if self.error else ""
-    return (f"<p>{'<b>SIMULATED</b> ' if simulated else ''}{head}</p><progress value='{share:.4f}' max='1' style='width:24em'></progress>{wrong}"
-            f'<img alt="Loss curves of the sweep, and held-out losses by model size" width="{w}" height="{h}" style="max-width:100%;height:auto;background:white;display:block" src="data:image/png;base64,{base64.b64encode(png(fig)).decode()}">'
-            f"<details open><summary>{len(rows)} runs</summary>{table}</details>")
+    now = self._standing()
+    table = html_table(_HEAD, [_cells(r) for r in now.rows.itertuples()])
+    wrong = (f'<p role="alert"><b>The sweep stopped:</b> {escape(str(self.error))}</p>'
+             if self.error else "")
+    picture = picture_html(self._draw(now),
+                           "Loss curves of the sweep, and held-out losses by model size")
+    bar = f"<progress value='{now.share:.4f}' max='1' style='width:24em'></progress>"
+    return (f"<p>{'<b>SIMULATED</b> '*now.simulated}{now.head}</p>{bar}{wrong}{picture}"
+            f"<details open><summary>{len(now.rows)} runs</summary>{table}</details>")
 
+@patch
+def __repr__(self:Monitor): return f"Monitor({self._standing().head})"
+
+# %% ../../nbs/plotter/05_monitor.ipynb #25e1382d
 @patch
 def refresh(self:Monitor):
     "Look at the folder and show what is there"
-    if self.handle is not None:
-        from IPython.display import HTML
-        self.handle.update(HTML(self._repr_html_()))
+    if self.handle is None: return
+    from IPython.display import HTML
+    self.handle.update(HTML(self._repr_html_()))
 
 @patch
 def _ipython_display_(self:Monitor):
     from IPython.display import HTML, display
     display(self.box)
     self.handle = display(HTML(self._repr_html_()), display_id=True)
-    if self.task is None and self.runner.mode != "mock": threading.Thread(target=self._watch, daemon=True).start()
+    if self.task is None and self.runner.mode != "mock":
+        threading.Thread(target=self._watch, daemon=True).start()
 
 @patch
 def _watch(self:Monitor):
@@ -192,6 +266,3 @@ def _watch(self:Monitor):
     while any(r.status == "skipped" for r in self.runs()):
         time.sleep(self.every)
         self.refresh()
-
-@patch
-def __repr__(self:Monitor): return f"Monitor({self._rows()[1]})"

@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "trunk":
         "WORKER StepTimeout step_alarm Stopped Diverged Trunk astray identity State "
         "make_optimizer switch_checkpointing",
+    "verification": "Verification",
     "watch": "Checkpoint Watch Step listeners",
     "workers": "FILLS worker_is_ending WorkerLost DeviceExecutor device_executor",
     "..errors": "ContractError",
