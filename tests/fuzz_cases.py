@@ -1169,7 +1169,7 @@ def _examples():
     )
 
     good(
-        "examples.gpt.GPTConfig",
+        "examples.gpt_config.GPTConfig",
         m.GPTConfig,
         lambda: dict(
             vocab_size=64,
@@ -1184,9 +1184,12 @@ def _examples():
         weight=4,
     )
     good(
-        "examples.gpt.GPTConfig.smalllm", m.GPTConfig.smalllm, lambda: dict(d_model=96), weight=0.5
+        "examples.gpt_config.GPTConfig.smalllm",
+        m.GPTConfig.smalllm,
+        lambda: dict(d_model=96),
+        weight=0.5,
     )
-    good("examples.gpt.GPTConfig.head_dim", look(config, "head_dim"), weight=0.05)
+    good("examples.gpt_config.GPTConfig.head_dim", look(config, "head_dim"), weight=0.05)
     good("examples.gpt.GPT", m.GPT, lambda: dict(config=config()), weight=1)
     good(
         "examples.gpt.GPT.num_params",
@@ -1201,12 +1204,12 @@ def _examples():
     )
     good("examples.gpt.GPT.init_weights", lambda: gpt().init_weights(), weight=0.02)
     good(
-        "examples.gpt.estimate_params_from_config",
+        "examples.gpt_config.estimate_params_from_config",
         m.estimate_params_from_config,
         lambda: dict(cfg=config(), non_embedding=False),
     )
     good(
-        "examples.gpt.estimate_model_flops",
+        "examples.gpt_config.estimate_model_flops",
         m.estimate_model_flops,
         lambda: dict(cfg=config(), num_tokens=10, seq_len=8),
     )
@@ -1541,6 +1544,7 @@ LEFT_OUT = {
     r"coupled\..*|intervals\..*|solver\..*|laws\.Law\.(work|natural|loss|centred|best_on_budget)": "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric and LawFit's methods",
     r"(dataset\.DataSource|examples\.corpus\.PythonCorpus|examples\.tinystories\.TinyStoriesDataset)\.batch": "batches, in every step of training: positions come from the feed",
     r"errors\.refuse": "it raises whatever it is given",
+    r"examples\.gpt_config\.shapes_near": "a step of create_model_for_scaling, which is called and checks",
     r"explore_(fit|plan)\..*Explorer\.(compute|update|tabulate|told|draw)|explorer\.Explorer\.(compute|update|tabulate|told|draw)": "steps of Explorer.table and Explorer.figure, which are called",
     r"explorer\.(log_axis|label|simulated_mark|png|log_slider|choice_slider|some_or_none|int_slider|dropdown|number|button|Ticks)|.*\.explore|sweep\.TrainingRunner\.monitor|monitor\.Monitor.*": "pieces of widgets, which ipywidgets checks by itself; test_widgets drives them",
     r"(store|checkpoint|files|lease|orders|workers|progress|feed|trainer)\..*|trunk\.(?!pick_device).*|sweep\.(Stop|stoppable|Orders|train_into|train_order|TrainingRunner\.(check|run_sweep_from_plan)).*|"
