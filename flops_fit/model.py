@@ -7,9 +7,12 @@ __all__ = ['GPTConfig', 'RMSNorm', 'RotaryEmbedding', 'rotate_half', 'apply_rota
            'TransformerBlock', 'GPT', 'estimate_model_flops', 'estimate_params_from_config', 'create_model_for_scaling']
 
 # %% ../nbs/model.ipynb #fd98aa6d
-from .examples.gpt import (GPTConfig, RMSNorm, RotaryEmbedding, rotate_half, apply_rotary_pos_emb, CausalSelfAttention, FeedForward,
-    TransformerBlock, GPT, estimate_model_flops, estimate_params_from_config, create_model_for_scaling)
+from .examples.gpt import (
+    GPT, CausalSelfAttention, FeedForward, GPTConfig, RMSNorm, RotaryEmbedding, TransformerBlock,
+    apply_rotary_pos_emb, create_model_for_scaling, estimate_model_flops,
+    estimate_params_from_config, rotate_half)
 
 # %% ../nbs/model.ipynb #dcb6ca22
-_all_ = ["GPTConfig", "RMSNorm", "RotaryEmbedding", "rotate_half", "apply_rotary_pos_emb", "CausalSelfAttention", "FeedForward",
-    "TransformerBlock", "GPT", "estimate_model_flops", "estimate_params_from_config", "create_model_for_scaling"]
+_all_ = ["GPTConfig", "RMSNorm", "RotaryEmbedding", "rotate_half", "apply_rotary_pos_emb",
+         "CausalSelfAttention", "FeedForward", "TransformerBlock", "GPT", "estimate_model_flops",
+         "estimate_params_from_config", "create_model_for_scaling"]

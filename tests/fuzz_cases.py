@@ -1209,7 +1209,7 @@ def _examples():
     )
 
     good(
-        "examples.gpt.GPTConfig",
+        "examples.gpt_config.GPTConfig",
         m.GPTConfig,
         lambda: dict(
             vocab_size=64,
@@ -1224,9 +1224,12 @@ def _examples():
         weight=4,
     )
     good(
-        "examples.gpt.GPTConfig.smalllm", m.GPTConfig.smalllm, lambda: dict(d_model=96), weight=0.5
+        "examples.gpt_config.GPTConfig.smalllm",
+        m.GPTConfig.smalllm,
+        lambda: dict(d_model=96),
+        weight=0.5,
     )
-    good("examples.gpt.GPTConfig.head_dim", look(config, "head_dim"), weight=0.05)
+    good("examples.gpt_config.GPTConfig.head_dim", look(config, "head_dim"), weight=0.05)
     good("examples.gpt.GPT", m.GPT, lambda: dict(config=config()), weight=1)
     good(
         "examples.gpt.GPT.num_params",
@@ -1241,12 +1244,12 @@ def _examples():
     )
     good("examples.gpt.GPT.init_weights", lambda: gpt().init_weights(), weight=0.02)
     good(
-        "examples.gpt.estimate_params_from_config",
+        "examples.gpt_config.estimate_params_from_config",
         m.estimate_params_from_config,
         lambda: dict(cfg=config(), non_embedding=False),
     )
     good(
-        "examples.gpt.estimate_model_flops",
+        "examples.gpt_config.estimate_model_flops",
         m.estimate_model_flops,
         lambda: dict(cfg=config(), num_tokens=10, seq_len=8),
     )

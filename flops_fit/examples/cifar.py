@@ -6,33 +6,44 @@
 __all__ = ['CIFAR10Dataset']
 
 # %% ../../nbs/examples/cifar.ipynb #50f830a4
-import hashlib, sys
+import hashlib
+import sys
 from functools import lru_cache
 from pathlib import Path
 import torch
+from fastcore.basics import patch
 from ..errors import ContractError, check_bool, check_device, check_number, check_path
 
 # %% ../../nbs/examples/cifar.ipynb #066ee5bd
 _declared = [] # torch.library handles; they undo themselves when they are collected
 
 def _torchvision_cifar10():
-    "torchvision's CIFAR10, beside any build of torch. Raises `ImportError` where torchvision is not installed."
+    "torchvision's CIFAR10, beside any build of torch."
     try: from torchvision.datasets import CIFAR10
     except ModuleNotFoundError as e:
-        raise ImportError(f"CIFAR10Dataset needs torchvision, which cannot be imported ({e}): pip install torchvision") from e
+        raise ImportError("CIFAR10Dataset needs torchvision, which cannot be imported "
+                          f"({e}): pip install torchvision") from e
     except RuntimeError as e:
         if "torchvision::" not in str(e) or _declared: raise
-        _declared.append(torch.library.Library("torchvision", "FRAGMENT"))
-        for op in ("nms", "qnms"): _declared[0].define(f"{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]: del sys.modules[name]
+        _declare_operators()
         from torchvision.datasets import CIFAR10
     return CIFAR10
 
+def _declare_operators(): # those of torchvision, without a body; then it can be imported afresh
+    _declared.append(torch.library.Library("torchvision", "FRAGMENT"))
+    for op in ("nms", "qnms"):
+        _declared[0].define(f"{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    for name in list(sys.modules):
+        if name.split(".")[0] == "torchvision": del sys.modules[name]
+
+# %% ../../nbs/examples/cifar.ipynb #1b6308a7
 @lru_cache(4)
-def _read(root, train, download): # one copy in memory, however many datasets are made of it
+def _read(root, train, download): # images (n, 32, 32, 3) bytes, and classes (n,)
     try: d = _torchvision_cifar10()(root, train=train, download=download)
     except RuntimeError as e:
-        raise FileNotFoundError(f"CIFAR10Dataset: no complete CIFAR-10 in {root!r} ({e}). Name the folder that holds cifar-10-batches-py, or pass download=True") from e
+        raise FileNotFoundError(
+            f"CIFAR10Dataset: no complete CIFAR-10 in {root!r} ({e}). Name the folder that holds "
+            "cifar-10-batches-py, or pass download=True") from e
     return torch.from_numpy(d.data), torch.tensor(d.targets)
 
 # %% ../../nbs/examples/cifar.ipynb #06c58225
@@ -53,8 +64,13 @@ def _gather(
     idx, rows, cols = (t.to(images.device) for t in (idx, rows, cols))
     return images[idx[:, None, None], rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)
 
+# %% ../../nbs/examples/cifar.ipynb #b8795b8a
 class CIFAR10Dataset(torch.utils.data.Dataset):
-    "CIFAR-10 as normalised images and their classes. Raises `FileNotFoundError` where the images are not, `ImportError` without torchvision."
+    """CIFAR-10 as normalised images and their classes.
+
+    Raises `FileNotFoundError` where the images are not, `ImportError` without torchvision."""
+    classes = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+
     def __init__(self,
         root:str|Path="data", # folder that holds, or will hold, cifar-10-batches-py
         train:bool=True, # the 50,000 training images, or the 10,000 test images
@@ -69,34 +85,47 @@ class CIFAR10Dataset(torch.utils.data.Dataset):
         self.train, self.augment = flag(train, "train"), flag(augment, "augment")
         num_images = check_number(num_images, "CIFAR10Dataset(num_images=)", whole=True,
                                   optional=True)
+
         images, labels = _read(self.root, self.train, flag(download, "download"))
         if num_images is not None and not 1 <= num_images <= len(images):
-            raise ContractError("CIFAR10Dataset(num_images=)",
-                                f"num_images must be from 1 to {len(images):,}", num_images, "leave it out to use all")
+            raise ContractError(
+                "CIFAR10Dataset(num_images=)", f"num_images must be from 1 to {len(images):,}",
+                num_images, "leave it out to use all")
         self.num_images = num_images
-        self.images, self.labels = images[:num_images].to(device), labels[:num_images].to(device)
+        self.images = images[:num_images].to(device)
+        self.labels = labels[:num_images].to(device)
         self.tokens_per_sample = 1
 
-    classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
     def __len__(self): return len(self.images)
+
     def __getitem__(self, i):
-        if not -len(self) <= i < len(self): raise IndexError(f"CIFAR10Dataset: image {i} of {len(self):,}")
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"CIFAR10Dataset: image {i} of {len(self):,}")
         x, y = self.batch(torch.tensor([i % len(self)]))
         return x[0], y[0]
-    def __repr__(self): return f"CIFAR10Dataset({'train' if self.train else 'test'}, {len(self):,} images{', augmented' if self.augment else ''})"
-    def __reduce__(self): return type(self), (self.root, self.train, False, self.augment, self.num_images, self.device) # a worker reads the files itself: 150 MB need not travel
 
-    def batch(self,
-        indices, # which images, a tensor of whole numbers (batch,)
-    )->tuple: # images (batch, 3, 32, 32) float32, normalised, and classes (batch,) int64
-        "Many images at once, without a loader."
-        x = _gather(self.images, indices, self.augment and torch.is_grad_enabled()).float()
-        mean, std = (torch.tensor(s, device=x.device)[:, None, None]*255 for s in (_MEAN, _STD))
-        return (x - mean)/std, self.labels[indices.to(self.labels.device)]
+# %% ../../nbs/examples/cifar.ipynb #4246c238
+@patch
+def batch(self:CIFAR10Dataset,
+    indices, # which images, a tensor of whole numbers (batch,)
+)->tuple: # images (batch, 3, 32, 32) float32, normalised, and classes (batch,) int64
+    "Many images at once, without a loader."
+    x = _gather(self.images, indices, self.augment and torch.is_grad_enabled()).float()
+    mean, std = (torch.tensor(s, device=x.device)[:, None, None]*255 for s in (_MEAN, _STD))
+    return (x - mean)/std, self.labels[indices.to(self.labels.device)]
 
-    @property
-    def fingerprint(self):
-        h = hashlib.sha256(f"{len(self)}|{self.augment}".encode())
-        for t in (self.labels, self.images[::50]): h.update(t.cpu().contiguous().numpy().tobytes())
-        return h.hexdigest()[:16]
+# %% ../../nbs/examples/cifar.ipynb #ac6c6b31
+@patch
+def __reduce__(self:CIFAR10Dataset):
+    return type(self), (self.root, self.train, False, self.augment, self.num_images, self.device)
+
+@patch
+def __repr__(self:CIFAR10Dataset):
+    split, augmented = "train" if self.train else "test", ", augmented" if self.augment else ""
+    return f"CIFAR10Dataset({split}, {len(self):,} images{augmented})"
+
+@patch(as_prop=True)
+def fingerprint(self:CIFAR10Dataset):
+    h = hashlib.sha256(f"{len(self)}|{self.augment}".encode())
+    for t in (self.labels, self.images[::50]): h.update(t.cpu().contiguous().numpy().tobytes())
+    return h.hexdigest()[:16]

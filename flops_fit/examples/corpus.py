@@ -6,27 +6,33 @@
 __all__ = ['PythonCorpus']
 
 # %% ../../nbs/examples/corpus.ipynb #005b3f4f
-import hashlib, sysconfig
+import hashlib
+import sysconfig
 from pathlib import Path
 import numpy as np
 import torch
+from fastcore.basics import patch
 from ..errors import check_bool, check_choice, check_number, check_path
 
 # %% ../../nbs/examples/corpus.ipynb #8840859c
 def _is_test(path, of=24): # one file in 24 is held out
     return int(hashlib.sha256(path.encode()).hexdigest()[:12], 16) % of == 0
 
+_SKIP = {"test", "tests", "idle_test", "__pycache__", "site-packages", "dist-packages"}
+
 def _sources(
     root:Path, # a folder of Python source
-    skip:tuple=("test", "tests", "idle_test", "__pycache__", "site-packages", "dist-packages"), # folders left out
     max_bytes:int=200_000, # larger files are left out
 )->list: # (path inside root, file), sorted
     files = ((f.relative_to(root), f) for f in Path(root).rglob("*.py"))
-    return sorted((p.as_posix(), f) for p, f in files if not set(p.parts[:-1]) & set(skip) and f.is_file() and f.stat().st_size <= max_bytes)
+    kept = ((p.as_posix(), f) for p, f in files if not _SKIP & set(p.parts[:-1]))
+    return sorted((p, f) for p, f in kept if f.is_file() and f.stat().st_size <= max_bytes)
 
 # %% ../../nbs/examples/corpus.ipynb #af398a1d
 class PythonCorpus(torch.utils.data.Dataset):
-    "Windows of `seq_len` bytes of Python source and, as labels, the bytes that come next. Raises `FileNotFoundError` where there is no source."
+    """Windows of `seq_len` bytes of Python source and, as labels, the bytes that come next.
+
+    Raises `FileNotFoundError` where there is no source."""
     def __init__(self,
         split:str="train", # "train", or "test": about a 24th of the files, by a hash of their path
         seq_len:int=64, # tokens (bytes) a sample
@@ -38,28 +44,42 @@ class PythonCorpus(torch.utils.data.Dataset):
         root = check_path(root, "PythonCorpus(root=)", optional=True)
         site_packages = check_bool(site_packages, "PythonCorpus(site_packages=)")
         self.split, self.seq_len, self.tokens_per_sample = split, seq_len, seq_len
-        roots = [Path(root or sysconfig.get_path("stdlib"))] + ([Path(sysconfig.get_path("purelib"))] if site_packages else [])
+        roots = [Path(root or sysconfig.get_path("stdlib"))]
+        if site_packages: roots.append(Path(sysconfig.get_path("purelib")))
         files = [file for r in roots for file in _sources(r)]
         text = [f.read_bytes() for path, f in files if _is_test(path) == (split == "test")]
-        self.data = torch.from_numpy(np.frombuffer(b"".join(t + b"\0" for t in text), dtype=np.uint8).copy())
+        joined = np.frombuffer(b"".join(t + b"\0" for t in text), dtype=np.uint8)
+        self.data = torch.from_numpy(joined.copy())
         self.num_files = len(text)
+
         n = (len(self.data) - 1)//self.seq_len
         if n < 1:
-            raise FileNotFoundError(f"PythonCorpus: {roots[0]} holds {max(len(self.data), 0)} bytes of Python source for split {split!r}, and one sample "
-                                    f"needs {self.seq_len + 1}. This Python may keep its library in a zip file: name a folder of .py files with root=")
+            raise FileNotFoundError(
+                f"PythonCorpus: {roots[0]} holds {len(self.data)} bytes of Python source for split "
+                f"{split!r}, and one sample needs {self.seq_len + 1}. This Python may keep its "
+                "library in a zip file: name a folder of .py files with root=")
         # two views of the same bytes, one a byte ahead of the other
-        self._inputs, self._labels = (self.data[i:i + n*self.seq_len].view(n, self.seq_len) for i in (0, 1))
+        windows = [self.data[i:i + n*self.seq_len].view(n, self.seq_len) for i in (0, 1)]
+        self._inputs, self._labels = windows
 
     @property
     def unique_tokens(self): return self._inputs.numel()
+
     @property
     def fingerprint(self): return hashlib.sha256(memoryview(self.data.numpy())).hexdigest()[:16]
-    def __len__(self): return len(self._inputs)
-    def __getitem__(self, i): return self._inputs[i].long(), self._labels[i].long()
-    def __repr__(self): return f"PythonCorpus({self.split!r}, {len(self):,} samples of {self.seq_len} bytes, {self.num_files:,} files)"
 
-    def batch(self,
-        indices, # which samples, a tensor of whole numbers (batch,)
-    )->tuple: # input_ids and labels, each (batch, seq_len) int64
-        "Many samples at once, without a loader."
-        return self._inputs[indices].long(), self._labels[indices].long()
+    def __len__(self): return len(self._inputs)
+
+    def __getitem__(self, i): return self._inputs[i].long(), self._labels[i].long()
+
+    def __repr__(self):
+        return (f"PythonCorpus({self.split!r}, {len(self):,} samples of {self.seq_len} bytes, "
+                f"{self.num_files:,} files)")
+
+# %% ../../nbs/examples/corpus.ipynb #992abad8
+@patch
+def batch(self:PythonCorpus,
+    indices, # which samples, a tensor of whole numbers (batch,)
+)->tuple: # input_ids and labels, each (batch, seq_len) int64
+    "Many samples at once, without a loader."
+    return self._inputs[indices].long(), self._labels[indices].long()

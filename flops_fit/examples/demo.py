@@ -15,18 +15,27 @@ from ..trainer.sweep import TrainingRunner, device_executor
 
 # %% ../../nbs/examples/demo.ipynb #12fed77e
 BUDGETS = [3e10, 6e10, 1.2e11, 2.4e11, 4.8e11] # FLOPs of one run
-WIDTHS = {3e10: [8, 16, 24, 32], 6e10: [16, 24, 32, 48], 1.2e11: [16, 24, 32, 48, 64, 80], 2.4e11: [24, 32, 48, 64, 80], 4.8e11: [24, 32, 48, 64, 80]}
+WIDTHS = { # of the models at each budget
+    3e10: [8, 16, 24, 32],
+    6e10: [16, 24, 32, 48],
+    1.2e11: [16, 24, 32, 48, 64, 80],
+    2.4e11: [24, 32, 48, 64, 80],
+    4.8e11: [24, 32, 48, 64, 80],
+}
 
 def demo_task():
-    "Byte-level GPTs of two layers on the running Python's standard library; its held-out files are never trained on."
+    "Two-layer byte-level GPTs on the running Python's library; some files are never trained on."
     from flops_fit.examples.corpus import PythonCorpus
     from flops_fit.examples.gpt import byte_gpt, gpt_loss_fn
-    return make_task(byte_gpt, "d_model", dataset=PythonCorpus(), eval_dataset=PythonCorpus(split="test"), loss_fn=gpt_loss_fn)
+    return make_task(byte_gpt, "d_model", dataset=PythonCorpus(),
+                     eval_dataset=PythonCorpus(split="test"), loss_fn=gpt_loss_fn)
 
 def demo_plan(task):
-    "Five budgets, four to six widths each; small batches, which at this scale learn most from a token."
-    return plan_sweep(task, compute_budgets=BUDGETS, sizes=WIDTHS, recipe=Recipe(batch_tokens=512, weight_decay=0.))
+    "Five budgets, four to six widths each; small batches, which here learn most from a token."
+    recipe = Recipe(batch_tokens=512, weight_decay=0.)
+    return plan_sweep(task, compute_budgets=BUDGETS, sizes=WIDTHS, recipe=recipe)
 
+# %% ../../nbs/examples/demo.ipynb #d689f245
 def run_demo(
     output_dir="demo", # folder of the sweep; what it has is not made again
     workers:int=None, # processes; default: one a core or GPU
@@ -36,7 +45,8 @@ def run_demo(
     task = demo_task()
     plan = demo_plan(task)
     with device_executor(workers, plan) as executor:
-        runs = TrainingRunner(output_dir=output_dir, executor=executor, progress=progress).run_sweep(plan, task)
+        runner = TrainingRunner(output_dir=output_dir, executor=executor, progress=progress)
+        runs = runner.run_sweep(plan, task)
     result = Result.from_sweep(plan, runs, output_dir, task, progress=progress)
     result.plot()
     result.save()

@@ -6,37 +6,52 @@
 __all__ = ['main']
 
 # %% ../../nbs/examples/example_cli_wrapper.ipynb #1d4ca8bc
-import argparse, math
+import argparse
+import math
 from contextlib import nullcontext
 from pathlib import Path
 
 # %% ../../nbs/examples/example_cli_wrapper.ipynb #0cca9cf8
 def _budgets(text): return sorted(float(b) for b in text.replace(",", " ").split())
 
+def _parser():
+    p = argparse.ArgumentParser("example_cli_wrapper", description=main.__doc__,
+                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    arg = p.add_argument
+    arg("--layers", type=int, default=4, help="transformer blocks")
+    arg("--heads", type=int, default=4, help="attention heads; widths are multiples of it")
+    arg("--real", action="store_true", help="train; otherwise losses are simulated")
+    arg("--seq-len", type=int, default=256, help="context, in tokens")
+    arg("--cache-dir", default="~/.cache/flops_fit", help="where tokenized text is kept")
+    arg("--budgets", type=_budgets, default=[1e15, 3e15, 1e16, 3e16],
+        help="FLOPs of one run, as in 1e15,3e15,1e16")
+    arg("--output-dir", default="outputs/cli_wrapper", help="folder of the sweep")
+    arg("--tokenizer", default="gpt2", help="a hub name, a folder, a .model file, or bytes")
+    arg("--text", help="a text file or folder, in place of the hub")
+    return p
+
+# %% ../../nbs/examples/example_cli_wrapper.ipynb #fb018628
 def main(args=None):
     "Compute-optimal GPTs on TinyStories."
-    p = argparse.ArgumentParser("example_cli_wrapper", description=main.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--layers", type=int, default=4, help="transformer blocks")
-    p.add_argument("--heads", type=int, default=4, help="attention heads; widths are multiples of it")
-    p.add_argument("--real", action="store_true", help="train; otherwise losses are simulated")
-    p.add_argument("--seq-len", type=int, default=256, help="context, in tokens")
-    p.add_argument("--cache-dir", default="~/.cache/flops_fit", help="where tokenized text is kept")
-    p.add_argument("--budgets", type=_budgets, default=[1e15, 3e15, 1e16, 3e16], help="FLOPs of one run, as in 1e15,3e15,1e16")
-    p.add_argument("--output-dir", default="outputs/cli_wrapper", help="folder of the sweep")
-    p.add_argument("--tokenizer", default="gpt2", help="a hub name, a folder, a .model file, or bytes")
-    p.add_argument("--text", help="a text file or folder, in place of the hub")
-    args = p.parse_args(args)
-
+    args = _parser().parse_args(args)
     from flops_fit.core import device_executor, find_optimal
     from flops_fit.examples import GPT, TinyStoriesDataset, gpt_loss_fn
 
-    train, valid = (TinyStoriesDataset(split, args.seq_len, args.cache_dir, args.tokenizer, args.text) for split in ("train", "validation"))
-    if args.real: train.prepare_data(), valid.prepare_data()
+    train, valid = (
+        TinyStoriesDataset(split, args.seq_len, args.cache_dir, args.tokenizer, args.text)
+        for split in ("train", "validation"))
+    if args.real:
+        train.prepare_data()
+        valid.prepare_data()
+    shape = dict(vocab_size=train.vocab_size if args.real else 50257, num_layers=args.layers,
+                 num_heads=args.heads, max_seq_len=args.seq_len)
+
     with device_executor() if args.real else nullcontext() as executor:
         result = find_optimal(
-            GPT, "d_model", dict(vocab_size=train.vocab_size if args.real else 50257, num_layers=args.layers, num_heads=args.heads, max_seq_len=args.seq_len),
-            dataset=train, eval_dataset=valid, loss_fn=gpt_loss_fn, compute_budgets=args.budgets, size_multiple=math.lcm(2*args.heads, 8),
-            mode="local" if args.real else "mock", output_dir=Path(args.output_dir)/("real" if args.real else "mock"), executor=executor)
+            GPT, "d_model", shape, dataset=train, eval_dataset=valid, loss_fn=gpt_loss_fn,
+            compute_budgets=args.budgets, size_multiple=math.lcm(2*args.heads, 8),
+            mode="local" if args.real else "mock",
+            output_dir=Path(args.output_dir)/("real" if args.real else "mock"), executor=executor)
     print(result.summary())
     print(result.chinchilla_table([*args.budgets, 10*args.budgets[-1]]))
     result.plot()

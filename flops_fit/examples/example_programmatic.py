@@ -21,13 +21,14 @@ def main(args=None):
     from flops_fit.core import device_executor, find_optimal
     from flops_fit.examples import PythonCorpus, byte_gpt, gpt_loss_fn
 
-    budgets = [3e10, 6e10, 1.2e11, 2.4e11, 4.8e11]
+    budgets = [3e10, 6e10, 1.2e11, 2.4e11, 4.8e11] # FLOPs of one run
     with device_executor() if args.real else nullcontext() as executor:
         result = find_optimal(
             model_cls=byte_gpt, model_size_param="d_model",
             dataset=PythonCorpus("train"), eval_dataset=PythonCorpus("test"), loss_fn=gpt_loss_fn,
             compute_budgets=budgets, size_multiple=8, num_sizes=5,
-            mode="local" if args.real else "mock", output_dir=Path(args.output_dir)/("real" if args.real else "mock"), executor=executor)
+            mode="local" if args.real else "mock",
+            output_dir=Path(args.output_dir)/("real" if args.real else "mock"), executor=executor)
     print(result.summary())
     print(result.chinchilla_table([*budgets, 10*budgets[-1]]))
     result.plot()

@@ -12,42 +12,60 @@ from pathlib import Path
 
 # %% ../../nbs/examples/example_vit_cifar.ipynb #2da3003a
 BUDGETS = [2e10, 6e10, 1.8e11, 5.4e11] # FLOPs of one run
-WIDTHS = {2e10: [4, 8, 12, 16, 24, 32], 6e10: [8, 12, 16, 24, 32, 48], 1.8e11: [8, 12, 16, 24, 32, 48, 64], 5.4e11: [12, 16, 24, 32, 48, 64]}
+WIDTHS = { # of the models at each budget
+    2e10: [4, 8, 12, 16, 24, 32],
+    6e10: [8, 12, 16, 24, 32, 48],
+    1.8e11: [8, 12, 16, 24, 32, 48, 64],
+    5.4e11: [12, 16, 24, 32, 48, 64],
+}
 
 def vit_recipe():
     "Small batches, no weight decay: at a few epochs these models have nothing to forget."
     from flops_fit.planner.recipe import Recipe
     return Recipe(lr=.002, batch_tokens=32, weight_decay=0.)
 
+def _data(root): # of a real sweep
+    from flops_fit.examples import CIFAR10Dataset
+    return dict(dataset=CIFAR10Dataset(root, train=True, download=True, augment=True),
+                eval_dataset=CIFAR10Dataset(root, train=False, download=True))
+
+# %% ../../nbs/examples/example_vit_cifar.ipynb #de37337c
 def main(args=None):
     "Sweep, fit, print the table and the accuracies, save the plots."
     p = argparse.ArgumentParser("example_vit_cifar", description=main.__doc__)
     p.add_argument("--real", action="store_true", help="train; otherwise losses are simulated")
-    p.add_argument("--root", default="data", help="folder of cifar-10-batches-py; CIFAR-10 is downloaded to it if it is not there")
+    p.add_argument("--root", default="data", help="folder of cifar-10-batches-py; CIFAR-10 is "
+                   "downloaded to it if it is not there")
     p.add_argument("--output-dir", default="outputs/vit_cifar", help="folder of the sweep")
     args = p.parse_args(args)
 
     from flops_fit.core import device_executor, find_optimal
-    from flops_fit.examples import CIFAR10Dataset, VisionTransformer, vit_loss_fn
+    from flops_fit.examples import VisionTransformer, vit_loss_fn
     from flops_fit.examples.vit import accuracy
 
-    data = dict(dataset=CIFAR10Dataset(args.root, train=True, download=True, augment=True),
-                eval_dataset=CIFAR10Dataset(args.root, train=False, download=True)) if args.real else {}
+    data = _data(args.root) if args.real else {}
     with device_executor() if args.real else nullcontext() as executor:
         result = find_optimal(
-            model_cls=VisionTransformer, model_size_param="d_model", model_kwargs=dict(patch_size=8, num_layers=2),
+            model_cls=VisionTransformer, model_size_param="d_model",
+            model_kwargs=dict(patch_size=8, num_layers=2),
             **data, loss_fn=vit_loss_fn, metrics=dict(accuracy=accuracy),
-            compute_budgets=BUDGETS, sizes=WIDTHS, recipe=vit_recipe(), flops="exact" if args.real else 6*16, # simulated: 6N a patch
-            mode="local" if args.real else "mock", output_dir=Path(args.output_dir)/("real" if args.real else "mock"), executor=executor)
+            compute_budgets=BUDGETS, sizes=WIDTHS, recipe=vit_recipe(),
+            flops="exact" if args.real else 6*16, # simulated: 6N a patch
+            mode="local" if args.real else "mock",
+            output_dir=Path(args.output_dir)/("real" if args.real else "mock"), executor=executor)
     print(result.summary())
     print(result.chinchilla_table([*BUDGETS, 10*BUDGETS[-1]]))
-    for c in BUDGETS:
-        best = min((r for r in result.runs if r.compute_budget == c and r.status == "completed"), key=lambda r: r.final_loss)
-        print(f"{c:.1e} FLOPs: d_model={best.size_param_value}, loss {best.final_loss:.3f}"
-              + (f", {best.metrics['accuracy']:.1%} right, {best.epochs:.1f} epochs" if best.metrics else ", simulated"))
+    for c in BUDGETS: print(_best(result.runs, c))
     result.plot()
     print(f"plots: {result.output_dir/'plots'}")
     return result
+
+def _best(runs, budget): # a line on the best run of a budget
+    completed = (r for r in runs if r.compute_budget == budget and r.status == "completed")
+    best = min(completed, key=lambda r: r.final_loss)
+    line = f"{budget:.1e} FLOPs: d_model={best.size_param_value}, loss {best.final_loss:.3f}"
+    if not best.metrics: return f"{line}, simulated"
+    return f"{line}, {best.metrics['accuracy']:.1%} right, {best.epochs:.1f} epochs"
 
 # %% ../../nbs/examples/example_vit_cifar.ipynb #cee58313
 if __name__ == "__main__" and "__file__" in globals(): main() # as a script, not on this page

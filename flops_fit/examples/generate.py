@@ -21,23 +21,26 @@ def token_probs(
     top_k:int=None, # keep this many tokens
     top_p:float=None, # then keep the fewest tokens that hold this share
 )->torch.Tensor: # probabilities, of the same shape
-    "Raises `ContractError` for a negative temperature, a `top_k` below 1 or a `top_p` outside (0, 1]."
+    "Raises `ContractError` for a negative temperature, `top_k` below 1, `top_p` outside (0, 1]."
     temperature, top_k, top_p = _sampling(temperature, top_k, top_p)
-    if not torch.is_tensor(logits) or not logits.is_floating_point() or logits.is_meta or not logits.numel() or not logits.ndim or logits.isnan().any():
-        refuse("logits", "a tensor of finite scores (..., vocab_size)", logits,
-               "pass the model's logits of the last position")
-    if temperature: temperature = max(temperature, 1e-6)
+    _check_logits(logits)
     logits, order = logits.float().sort(dim=-1, descending=True, stable=True)
     if temperature == 0: top_k, temperature = 1, 1.
-    p = (logits/temperature).softmax(-1)
+    p = (logits/max(temperature, 1e-6)).softmax(-1)
     if top_k is not None: p[..., top_k:] = 0
     if top_p is not None:
         p = p/p.sum(-1, keepdim=True)
         p[p.cumsum(-1) - p >= top_p] = 0 # out when those before it hold the share already
     return torch.zeros_like(p).scatter(-1, order, p/p.sum(-1, keepdim=True))
 
+def _check_logits(logits):
+    scores = torch.is_tensor(logits) and logits.is_floating_point() and not logits.is_meta
+    if not scores or not logits.numel() or not logits.ndim or logits.isnan().any():
+        refuse("logits", "a tensor of finite scores (..., vocab_size)", logits,
+               "pass the model's logits of the last position")
+
 # %% ../../nbs/examples/generate.ipynb #34322f44
-def _window_start(n, context): # first token in sight when n are written: moves on by half a context at a time
+def _window_start(n, context): # first token in sight when n are written; moves by half a context
     step = max(1, context//2)
     return 0 if n <= context else step*-(-(n - context)//step)
 
@@ -57,39 +60,56 @@ def generate(
     "Raises `ContractError` for an empty prompt or tokens the model does not have."
     if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
         refuse("model", "a GPT", model)
-    _sampling(temperature, top_k, top_p)
-    max_new_tokens = check_number(max_new_tokens, "max_new_tokens", least=0, most=10**6, whole=True)
-    seed, stop = (check_number(v, n, least=0, whole=True, optional=True) for v,
-                  n in ((seed, "seed"), (stop, "stop")))
-    use_cache, ids = check_bool(use_cache, "use_cache"), prompt
-    if tokenizer is not None and not all(callable(getattr(tokenizer, n, None)) for n in ("encode", "decode")):
+    sampling = _sampling(temperature, top_k, top_p)
+    most = check_number(max_new_tokens, "max_new_tokens", least=0, most=10**6, whole=True)
+    seed = check_number(seed, "seed", least=0, whole=True, optional=True)
+    stop = check_number(stop, "stop", least=0, whole=True, optional=True)
+    use_cache = check_bool(use_cache, "use_cache")
+    ids = _prompt_ids(prompt, tokenizer, model.config.vocab_size)
+
+    rng = None if seed is None else torch.Generator().manual_seed(seed)
+    was_training = model.training
+    model.eval()
+    try:
+        for token in _tokens(model, ids, most, sampling, rng, use_cache):
+            if token == stop: break
+            ids.append(token)
+    finally: model.train(was_training)
+
+    if not isinstance(prompt, str): return torch.tensor(ids)
+    return tokenizer.decode(ids) if tokenizer else bytes(ids).decode(errors="replace")
+
+# %% ../../nbs/examples/generate.ipynb #ff50236a
+def _tokens(model, ids, most, sampling, rng, use_cache): # one after another; `ids` grows outside
+    device, context = next(model.parameters()).device, model.config.max_seq_len
+    cache, read_from = None, None
+    for _ in range(most):
+        start = _window_start(len(ids), context)
+        if start == read_from and use_cache: new = ids[-1:]
+        else: # begin, or begin again further on
+            cache, read_from = [[] for _ in model.blocks] if use_cache else None, start
+            new = ids[start:]
+        logits = model(torch.tensor([new], device=device), cache=cache)[0][0, -1]
+        yield torch.multinomial(token_probs(logits.cpu(), *sampling), 1, generator=rng).item()
+
+# %% ../../nbs/examples/generate.ipynb #e396626c
+def _prompt_ids(prompt, tokenizer, vocab_size): # the prompt as a list of whole numbers
+    methods = (getattr(tokenizer, name, None) for name in ("encode", "decode"))
+    if tokenizer is not None and not all(map(callable, methods)):
         refuse("tokenizer", "an object with encode(text) and decode(ids), or None", tokenizer)
-    if isinstance(prompt, str): ids = tokenizer.encode(prompt) if tokenizer else list(prompt.encode())
-    if (row := as_floats(ids)) is None or row.ndim != 1 or (row != row.round()).any():
+    ids = prompt
+    if isinstance(prompt, str):
+        ids = tokenizer.encode(prompt) if tokenizer else list(prompt.encode())
+
+    row = as_floats(ids)
+    if row is None or row.ndim != 1 or (row != row.round()).any():
         refuse("prompt", "text, or token ids in one row", prompt)
     ids = row.astype(int).tolist()
-    vocab_size, context = model.config.vocab_size, model.config.max_seq_len
     if not ids:
         raise ContractError("prompt", "at least one token", "an empty one",
                             "start with the end-of-text token, for example")
     if not 0 <= min(ids) <= max(ids) < vocab_size:
         raise ContractError("prompt", f"tokens the model knows, 0 to {vocab_size - 1}",
-                            f"tokens from {min(ids)} to {max(ids)}", "use the tokenizer it was "
-                                                                     "trained with")
-    device, rng = next(model.parameters()).device, None if seed is None else torch.Generator().manual_seed(seed)
-    was_training, cache, read_from = model.training, None, None
-    model.eval()
-    try:
-        for _ in range(max_new_tokens):
-            start = _window_start(len(ids), context)
-            if start != read_from or not use_cache: # begin, or begin again further on
-                cache, read_from, new = [[] for _ in model.blocks] if use_cache else None, start, ids[start:]
-            else: new = ids[-1:]
-            logits = model(torch.tensor([new], device=device), cache=cache)[0][0, -1]
-            # drawn on the CPU, so that a seed means the same on every device
-            token = torch.multinomial(token_probs(logits.cpu(), temperature, top_k, top_p), 1, generator=rng).item()
-            if token == stop: break
-            ids.append(token)
-    finally: model.train(was_training)
-    if not isinstance(prompt, str): return torch.tensor(ids)
-    return tokenizer.decode(ids) if tokenizer else bytes(ids).decode(errors="replace")
+                            f"tokens from {min(ids)} to {max(ids)}",
+                            "use the tokenizer it was trained with")
+    return ids

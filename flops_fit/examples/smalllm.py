@@ -6,20 +6,25 @@
 __all__ = ['train_tokenizer', 'TrainedLM', 'train_lm', 'load_lm']
 
 # %% ../../nbs/examples/smalllm.ipynb #654d7249
-import csv, io, json, math, os, time
+import csv
+import io
+import json
+import math
+import os
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from ..planner.dataset import wrap_dataset
 from ..errors import (ContractError, check_callable, check_device, check_kind, check_number,
-                      check_path, check_text, refuse)
+                              check_path, check_text, refuse)
 from .gpt import GPT, GPTConfig, gpt_loss_fn
-from .tinystories import tokenizer_files, load_tokenizer
+from .tinystories import load_tokenizer, tokenizer_files
 from ..files import parse, read_regular
-from ..planner.recipe import Recipe
+from ..planner.dataset import wrap_dataset
 from ..planner.plan import stable_hash
-from ..trainer.store import load_checkpoint, save_checkpoint
+from ..planner.recipe import Recipe
 from ..trainer.evaluation import PeakMemory, evaluate
+from ..trainer.store import load_checkpoint, save_checkpoint
 from ..trainer.device import compiled, pick_device, settled
 from ..trainer.trunk import State, Trunk
 
@@ -35,9 +40,8 @@ def train_tokenizer(
     file:str|Path, # where to write it; ends in .model
     vocab_size:int=16384, # number of different tokens, the 256 bytes among them
 )->Path: # the file, for `load_tokenizer`
-    "Byte-pair encoding (SentencePiece) with bytes to fall back on. Raises `ContractError` where the text is too small for the vocabulary."
-    import sentencepiece as spm
-    file, out = check_path(file, "train_tokenizer(file=)"), io.BytesIO()
+    "Byte-pair encoding by SentencePiece. Raises `ContractError` for too little text."
+    file = check_path(file, "train_tokenizer(file=)")
     if file.suffix != ".model":
         raise ContractError("train_tokenizer(file=)", "a name that ends in .model", file.name,
                             "rename it")
@@ -45,65 +49,48 @@ def train_tokenizer(
                               whole=True, fix="use 16384")
     if isinstance(texts, (str, bytes, dict)) or not hasattr(texts, "__iter__"):
         refuse("train_tokenizer(texts=)", "an iterable of texts", texts)
+
     texts = (check_kind(t, "train_tokenizer(texts=)", str, "texts") for t in texts)
     lines = (line for text in texts for line in text.splitlines() if line)
-    try:
-        spm.SentencePieceTrainer.train(sentence_iterator=lines, model_writer=out, model_type="bpe", vocab_size=vocab_size, byte_fallback=True,
-            character_coverage=1., normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=False,
-            user_defined_symbols=["\n"], unk_id=0, eos_id=1, bos_id=-1, pad_id=-1, max_sentence_length=1 << 20, minloglevel=2)
-    except RuntimeError as e:
-        raise ContractError("train_tokenizer", f"text that {vocab_size} tokens can be made of",
-                            " ".join(str(e).split()), "give more text or a smaller vocab_size") from e
-    _write(file, out.getvalue())
+    _write(file, _byte_pairs(lines, vocab_size))
     return file
 
+# %% ../../nbs/examples/smalllm.ipynb #192abce8
+def _byte_pairs(lines, vocab_size): # the trained model, as bytes
+    import sentencepiece as spm
+    out = io.BytesIO()
+    as_it_is = dict(normalization_rule_name="identity", remove_extra_whitespaces=False,
+                    add_dummy_prefix=False, character_coverage=1., byte_fallback=True)
+    special = dict(user_defined_symbols=["\n"], unk_id=0, eos_id=1, bos_id=-1, pad_id=-1)
+    try:
+        spm.SentencePieceTrainer.train(
+            sentence_iterator=lines, model_writer=out, model_type="bpe", vocab_size=vocab_size,
+            max_sentence_length=1 << 20, minloglevel=2, **as_it_is, **special)
+    except RuntimeError as e:
+        raise ContractError("train_tokenizer", f"text that {vocab_size} tokens can be made of",
+                            " ".join(str(e).split()),
+                            "give more text or a smaller vocab_size") from e
+    return out.getvalue()
+
 # %% ../../nbs/examples/smalllm.ipynb #cd7e1561
-class _Last(State):
-    history: list[dict[str, float|None]]
-    ended: str|None
-
-def _take_up(folder, model):
-    "Weights into the model; a model that was not trained is never given."
-    if load_checkpoint(folder, model)[0] is None:
-        raise ContractError(str(folder), "the weights of a trained model", "none that can be used",
-                            "train again: the folder's last checkpoint is gone on from")
-
 @dataclass
 class TrainedLM:
     "A trained model and how it got there."
     model: object # the `GPT` with its best weights
-    history: list # a dict each time it was measured: step, tokens, lr, train_loss, valid_loss, valid_se, seconds, tokens_per_second, peak_memory
+    history: list # a dict each time it was measured: step, tokens, lr, losses, seconds, memory
     ended: str # "finished" or "early stopping"
     folder: Path # where its checkpoints are
 
     @property
     def best(self): return min(self.history, key=lambda r: r["valid_loss"])
+
     def __repr__(self):
-        b = self.best
-        return f"TrainedLM({self.model.num_params():,} parameters, {self.ended} at step {self.history[-1]['step']:,}; best held-out loss {b['valid_loss']:.4f} at step {b['step']:,})"
+        best, last = self.best, self.history[-1]
+        return (f"TrainedLM({self.model.num_params():,} parameters, {self.ended} at step "
+                f"{last['step']:,}; best held-out loss {best['valid_loss']:.4f} at step "
+                f"{best['step']:,})")
 
-def _keep_tokenizer(folder, name): # a copy beside the weights, so that the folder may move; names that need no files stay names
-    files = tokenizer_files(name) if name else []
-    for f in files: _write(folder/"tokenizer"/f.name, f.read_bytes())
-    return name if not files else f"tokenizer/{files[0].name}" if len(files) == 1 else "tokenizer"
-
-def _same_run(folder, about): # note what is trained here, or refuse to mix two runs
-    file, about = folder/"config.json", json.loads(json.dumps(about))
-    if file.exists():
-        before = parse(read_regular(file), dict)
-        differ = [k for k in about if about[k] != before.get(k)]
-        if differ:
-            raise ContractError("train_lm(folder=)", "a new folder, or one where the same run was begun", f"{folder}, whose run differs in {', '.join(differ)}",
-                                "give another folder, or delete this one")
-    else: _write(file, json.dumps(about, indent=1))
-
-def _write_history(file, rows):
-    out = io.StringIO(newline="")
-    table = csv.DictWriter(out, list(rows[0]))
-    table.writeheader()
-    table.writerows(rows)
-    _write(file, out.getvalue())
-
+# %% ../../nbs/examples/smalllm.ipynb #7cf99e9b
 def train_lm(
     config:GPTConfig, # shape of the model
     train, # data: anything `wrap_dataset` takes, such as a `TinyStoriesDataset`
@@ -119,58 +106,136 @@ def train_lm(
     device=None, # None: a GPU if there is one
     report=None, # called with each row of the history; `print` will do
 )->TrainedLM:
-    """Train one model, going on where an earlier call with the same settings was interrupted. Raises `ContractError` where the folder holds another run,
-    `flops_fit.trainer.train.Diverged` where the loss is no longer finite (`best` and `last` stay as they were)."""
-    import torch
-    folder = check_path(folder, "folder")
-    recipe = check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True) or Recipe(schedule="cosine")
-    check_kind(config, "config", GPTConfig, "a GPTConfig")
-    whole = lambda v, name, **kw: check_number(v, name, least=1, most=2**40, whole=True, **kw)
-    batch_size = whole(batch_size, "batch_size")
-    evals = whole(evals, "evals")
-    micro_batch = whole(micro_batch, "micro_batch", optional=True)
-    patience = whole(patience, "patience", optional=True)
-    num_tokens = check_number(num_tokens, "num_tokens", above=0, most=1e18)
-    seed = check_number(seed, "seed", least=0, whole=True)
-    check_callable(report, "report", "a function of a row of the history", optional=True)
-    device = pick_device(check_device(device))
-    task = SimpleNamespace(build=lambda size: GPT(config), train=wrap_dataset(train), held_out=wrap_dataset(valid), loss_fn=gpt_loss_fn)
-    tokens = batch_size*task.train.tokens_per_sample
-    num_steps = max(1, round(num_tokens/tokens))
-    with torch.device("meta"): N = GPT(config).num_params()
-    e = SimpleNamespace(size_param_value=None, seed=seed, batch_size=batch_size, lr=recipe.peak_lr(N, num_steps*tokens, tokens, True),
-                        warmup_steps=recipe.warmup_steps(N, num_steps*tokens, tokens, num_steps))
-    about = dict(config=asdict(config), tokenizer=_keep_tokenizer(folder, getattr(train, "tokenizer_name", None)), data=str(task.train.fingerprint()), num_steps=num_steps,
-                 batch_size=batch_size, lr=e.lr, warmup_steps=e.warmup_steps, seed=seed, recipe=recipe.to_dict())
-    _same_run(folder, about)
-    e.trunk = stable_hash(about)
-    with settled(device, N, seed):
-        t = Trunk(task, e, replace(recipe, micro_batch=micro_batch or recipe.micro_batch), device)
-        t.call = compiled(t, num_steps)
-        info = t.load(folder/"last", _Last)
-        history, ended = (info.history, info.ended) if info else ([], None)
-        every, before = max(1, math.ceil(num_steps/evals)), history[-1]["seconds"] if history else 0.
-        begun = time.perf_counter()
-        while ended is None:
-            start, at = t.step, time.perf_counter()
-            memory = PeakMemory(device)
-            t.advance(min(t.step + every, num_steps), num_steps, every)
-            speed = (t.step - start)*tokens/(time.perf_counter() - at)
-            loss, se = evaluate(t.model, task.held_out, gpt_loss_fn, recipe.eval_tokens, device, t.autocast)
-            history.append(dict(step=t.step, tokens=t.step*tokens, lr=t.curve[-1][2], train_loss=t.curve[-1][3], valid_loss=loss, valid_se=se,
-                                seconds=before + time.perf_counter() - begun, tokens_per_second=speed,
-                                peak_memory=memory.read()))
-            best = min(range(len(history)), key=lambda i: history[i]["valid_loss"])
-            if best == len(history) - 1: save_checkpoint(folder/"best", t.model, step=t.step, loss=loss)
-            if t.step >= num_steps: ended = "finished"
-            elif patience and len(history) - 1 - best >= patience: ended = "early stopping"
-            t.save(folder/"last", history=history, ended=ended)
-            _write_history(folder/"history.csv", history)
-            if report is not None: report(history[-1])
-        _take_up(folder/"best", t.model)
-    return TrainedLM(t.model.eval(), history, ended, folder)
+    """Train one model, going on where an earlier call with the same settings was interrupted.
 
-# %% ../../nbs/examples/smalllm.ipynb #7cf99e9b
+    Raises `ContractError` where the folder holds another run, `flops_fit.trainer.train.Diverged`
+    where the loss is no longer finite (`best` and `last` stay as they were)."""
+    s = _settings(config, folder, num_tokens, batch_size, micro_batch, evals, patience, recipe,
+                  seed, device, report)
+    task = SimpleNamespace(build=lambda size: GPT(config), train=wrap_dataset(train),
+                           held_out=wrap_dataset(valid), loss_fn=gpt_loss_fn)
+    run = _experiment(task, s)
+    run.trunk = _begin(task, s, run, getattr(train, "tokenizer_name", None))
+
+    with settled(s.device, run.num_params, s.seed):
+        micro_batch = s.micro_batch or s.recipe.micro_batch
+        t = Trunk(task, run, replace(s.recipe, micro_batch=micro_batch), s.device)
+        t.call = compiled(t, run.num_steps)
+        last = t.load(s.folder/"last", _Last)
+        history, ended = (last.history, last.ended) if last else ([], None)
+        begun = time.perf_counter() - (history[-1]["seconds"] if history else 0.)
+
+        while ended is None:
+            history.append(_leg(t, task, s, run, begun))
+            ended = _keep(t, s, run, history)
+            if report is not None: report(history[-1])
+        _take_up(s.folder/"best", t.model)
+    return TrainedLM(t.model.eval(), history, ended, s.folder)
+
+# %% ../../nbs/examples/smalllm.ipynb #ec6e405f
+def _settings(config, folder, num_tokens, batch_size, micro_batch, evals, patience, recipe, seed,
+              device, report):
+    def whole(n, name, optional=False):
+        return check_number(n, name, least=1, most=2**40, whole=True, optional=optional)
+
+    folder = check_path(folder, "folder")
+    recipe = check_kind(recipe, "recipe", Recipe, "a Recipe", optional=True)
+    s = SimpleNamespace(
+        folder=folder,
+        recipe=recipe or Recipe(schedule="cosine"),
+        config=check_kind(config, "config", GPTConfig, "a GPTConfig"),
+        batch_size=whole(batch_size, "batch_size"),
+        evals=whole(evals, "evals"),
+        micro_batch=whole(micro_batch, "micro_batch", optional=True),
+        patience=whole(patience, "patience", optional=True),
+        num_tokens=check_number(num_tokens, "num_tokens", above=0, most=1e18),
+        seed=check_number(seed, "seed", least=0, whole=True))
+    check_callable(report, "report", "a function of a row of the history", optional=True)
+    s.device = pick_device(check_device(device))
+    return s
+
+# %% ../../nbs/examples/smalllm.ipynb #6d7575c9
+def _experiment(task, s): # the run as a trunk takes it
+    import torch
+    tokens = s.batch_size*task.train.tokens_per_sample # of a step
+    num_steps = max(1, round(s.num_tokens/tokens))
+    with torch.device("meta"): N = GPT(s.config).num_params()
+    D = num_steps*tokens
+    return SimpleNamespace(
+        size_param_value=None, seed=s.seed, batch_size=s.batch_size, num_params=N,
+        num_steps=num_steps, tokens_per_step=tokens,
+        lr=s.recipe.peak_lr(N, D, tokens, True),
+        warmup_steps=s.recipe.warmup_steps(N, D, tokens, num_steps))
+
+# %% ../../nbs/examples/smalllm.ipynb #20f386b1
+def _keep_tokenizer(folder, name): # its name in the folder; names that need no files stay names
+    files = tokenizer_files(name) if name else []
+    for f in files: _write(folder/"tokenizer"/f.name, f.read_bytes())
+    if not files: return name
+    return f"tokenizer/{files[0].name}" if len(files) == 1 else "tokenizer"
+
+def _begin(task, s, run, tokenizer_name): # note what is trained here, or refuse; a name for the run
+    about = dict(config=asdict(s.config), tokenizer=_keep_tokenizer(s.folder, tokenizer_name),
+                 data=str(task.train.fingerprint()), num_steps=run.num_steps,
+                 batch_size=s.batch_size, lr=run.lr, warmup_steps=run.warmup_steps, seed=s.seed,
+                 recipe=s.recipe.to_dict())
+    file, new = s.folder/"config.json", json.loads(json.dumps(about))
+    if not file.exists(): _write(file, json.dumps(new, indent=1))
+    else:
+        before = parse(read_regular(file), dict)
+        differ = [k for k in new if new[k] != before.get(k)]
+        if differ:
+            raise ContractError(
+                "train_lm(folder=)", "a new folder, or one where the same run was begun",
+                f"{s.folder}, whose run differs in {', '.join(differ)}",
+                "give another folder, or delete this one")
+    return stable_hash(about)
+
+# %% ../../nbs/examples/smalllm.ipynb #9eb2882e
+def _leg(t, task, s, run, begun): # train up to the next measurement: a row of the history
+    every = max(1, math.ceil(run.num_steps/s.evals))
+    start, at, memory = t.step, time.perf_counter(), PeakMemory(s.device)
+    t.advance(min(t.step + every, run.num_steps), run.num_steps, every)
+    speed = (t.step - start)*run.tokens_per_step/(time.perf_counter() - at)
+
+    loss, se = evaluate(t.model, task.held_out, gpt_loss_fn, s.recipe.eval_tokens, s.device,
+                        t.autocast)
+    lr, train_loss = t.curve[-1][2:4]
+    return dict(step=t.step, tokens=t.step*run.tokens_per_step, lr=lr, train_loss=train_loss,
+                valid_loss=loss, valid_se=se, seconds=time.perf_counter() - begun,
+                tokens_per_second=speed, peak_memory=memory.read())
+
+# %% ../../nbs/examples/smalllm.ipynb #5f2405c8
+class _Last(State):
+    history: list[dict[str, float|None]]
+    ended: str|None
+
+def _keep(t, s, run, history): # the checkpoints and the table; why the run is over, or None
+    best = min(range(len(history)), key=lambda i: history[i]["valid_loss"])
+    since = len(history) - 1 - best
+    if not since:
+        save_checkpoint(s.folder/"best", t.model, step=t.step, loss=history[-1]["valid_loss"])
+
+    ended = None
+    if t.step >= run.num_steps: ended = "finished"
+    elif s.patience and since >= s.patience: ended = "early stopping"
+    t.save(s.folder/"last", history=history, ended=ended)
+    _write_history(s.folder/"history.csv", history)
+    return ended
+
+def _write_history(file, rows):
+    out = io.StringIO(newline="")
+    table = csv.DictWriter(out, list(rows[0]))
+    table.writeheader()
+    table.writerows(rows)
+    _write(file, out.getvalue())
+
+def _take_up(folder, model): # weights into the model; an untrained one is never given
+    if load_checkpoint(folder, model)[0] is None:
+        raise ContractError(str(folder), "the weights of a trained model", "none that can be used",
+                            "train again: the folder's last checkpoint is gone on from")
+
+# %% ../../nbs/examples/smalllm.ipynb #692ad733
 def load_lm(
     folder, # of `train_lm`
     which:str="best", # or "last"
@@ -179,13 +244,21 @@ def load_lm(
     "Raises `FileNotFoundError` where there is no such checkpoint."
     folder, device = check_path(folder, "folder"), pick_device(check_device(device))
     check_text(which, "which", "'best' or 'last'")
-    if not (folder/which/"state.safetensors").exists() or not (folder/"config.json").is_file(): raise FileNotFoundError(f"load_lm: {folder} holds no checkpoint {which!r}; train one there with train_lm")
-    about = parse(read_regular(folder/"config.json"), dict)
+    config = folder/"config.json"
+    if not (folder/which/"state.safetensors").exists() or not config.is_file():
+        raise FileNotFoundError(f"load_lm: {folder} holds no checkpoint {which!r}; "
+                                "train one there with train_lm")
+
+    about = parse(read_regular(config), dict)
     model = GPT(GPTConfig(**about["config"])).to(device)
     _take_up(folder/which, model)
-    name = about["tokenizer"]
-    if not name: return model.eval(), None
+    return model.eval(), _tokenizer_of(folder, about["tokenizer"])
+
+def _tokenizer_of(folder, name): # a file in the folder, or a name; None where there was none
+    if not name: return None
     inside = (folder/name).resolve().is_relative_to(folder.resolve())
     if not inside or Path(name).is_absolute():
-        raise ContractError(f"{folder/'config.json'}: tokenizer", "a name, or a file in that folder", repr(name)[:80], "train_lm copies it there: train again, or repair the name")
-    return model.eval(), load_tokenizer(folder/name if (folder/name).exists() else name)
+        raise ContractError(
+            f"{folder/'config.json'}: tokenizer", "a name, or a file in that folder",
+            repr(name)[:80], "train_lm copies it there: train again, or repair the name")
+    return load_tokenizer(folder/name if (folder/name).exists() else name)

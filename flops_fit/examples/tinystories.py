@@ -6,12 +6,17 @@
 __all__ = ['Tokenizer', 'tokenizer_files', 'load_tokenizer', 'TinyStoriesDataset']
 
 # %% ../../nbs/examples/tinystories.ipynb #0950c709
-import hashlib, json, os, time, uuid
+import hashlib
+import json
+import os
+import time
+import uuid
 from pathlib import Path
 import numpy as np
 import torch
+from fastcore.basics import patch
 from ..errors import (ContractError, check_callable, check_choice, check_kind, check_number,
-                      check_path, check_text, refuse)
+                              check_path, check_text, refuse)
 
 # %% ../../nbs/examples/tinystories.ipynb #dbb55fbd
 class Tokenizer:
@@ -28,77 +33,110 @@ class Tokenizer:
         vocab_size = check_number(vocab_size, "Tokenizer(vocab_size=)", least=1, whole=True)
         end = check_number(end, "Tokenizer(end=)", least=0, whole=True)
         check_text(version, "Tokenizer(version=)")
-        self.encode_batch, self.decode, self.vocab_size, self.end, self.version = encode_batch, decode, vocab_size, end, version
-    def encode(self, text): return list(self.encode_batch([check_kind(text, "text", str, "a text")])[0])
+        self.encode_batch, self.decode = encode_batch, decode
+        self.vocab_size, self.end, self.version = vocab_size, end, version
+
+    def encode(self, text):
+        return list(self.encode_batch([check_kind(text, "text", str, "a text")])[0])
+
     def __repr__(self): return f"Tokenizer({self.version}, {self.vocab_size:,} tokens)"
 
-def _sentencepiece(path):
+# %% ../../nbs/examples/tinystories.ipynb #8de3703a
+def _bytes():
+    return Tokenizer(lambda texts: [list(t.encode()) for t in texts],
+                     lambda ids: bytes(ids).decode(errors="replace"), 256, 0, "bytes")
+
+def _sentencepiece(path, version):
     from sentencepiece import SentencePieceProcessor
     sp = SentencePieceProcessor(model_file=str(path))
-    return (lambda texts: sp.encode(texts, num_threads=os.cpu_count())), sp.decode, sp.vocab_size(), sp.eos_id()
+    encode = lambda texts: sp.encode(texts, num_threads=os.cpu_count())
+    return Tokenizer(encode, sp.decode, sp.vocab_size(), sp.eos_id(), version)
 
-def _huggingface(tok, name):
+def _huggingface(tok, name, version):
     ends = "<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]"
     end = next((i for i in map(tok.token_to_id, ends) if i is not None), None)
     if end is None:
-        raise ContractError("load_tokenizer",
-                            f"a tokenizer with a token that ends a text: {', '.join(ends)}", f"{name}, which has none", "add one to it")
-    encode = lambda texts: [e.ids for e in tok.encode_batch_fast(texts, add_special_tokens=False)]
-    return encode, (lambda ids: tok.decode(ids, skip_special_tokens=False)), tok.get_vocab_size(), end
+        raise ContractError(
+            "load_tokenizer", f"a tokenizer with a token that ends a text: {', '.join(ends)}",
+            f"{name}, which has none", "add one to it")
 
-def tokenizer_files(name): # the files of a local tokenizer; none for "bytes" and for a name on the hub
-    path = Path(name).expanduser()
-    found = [path] if path.is_file() else [path/"tokenizer.json"] if (path/"tokenizer.json").is_file() else [path/"vocab.json", path/"merges.txt"]
-    if all(f.is_file() for f in found): return found
-    if path.exists(): raise FileNotFoundError(f"load_tokenizer: {path} has neither tokenizer.json nor vocab.json with merges.txt")
-    return []
-
-def _tokenizer_version(name): # known without loading it
-    files = tokenizer_files(name)
-    return f"{Path(name).name}-{hashlib.sha256(b''.join(f.read_bytes() for f in files)).hexdigest()[:12]}" if files else str(name)
+    encode_batch = tok.encode_batch_fast
+    encode = lambda texts: [e.ids for e in encode_batch(texts, add_special_tokens=False)]
+    decode = lambda ids: tok.decode(ids, skip_special_tokens=False)
+    return Tokenizer(encode, decode, tok.get_vocab_size(), end, version)
 
 def _from_hub(tk, name):
     try: return tk.Tokenizer.from_pretrained(name)
     except Exception as e: # whatever the hub's client makes of a bad name or a cut wire
-        raise FileNotFoundError(f"load_tokenizer: {name!r} is no file here, and the hub gives no "
-                                f"tokenizer of that name ({type(e).__name__}: "
-                                f"{' '.join(str(e).split())[:200]}). "
-                                "Check the spelling and the connection, or pass 'bytes'") from e
+        why = f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"
+        raise FileNotFoundError(
+            f"load_tokenizer: {name!r} is no file here, and the hub gives no tokenizer of that "
+            f"name ({why}). Check the spelling and the connection, or pass 'bytes'") from e
+
+# %% ../../nbs/examples/tinystories.ipynb #0fc9c78c
+def tokenizer_files(name): # the files of a local tokenizer; none for "bytes" and names on the hub
+    path = Path(name).expanduser()
+    if path.is_file(): found = [path]
+    elif (path/"tokenizer.json").is_file(): found = [path/"tokenizer.json"]
+    else: found = [path/"vocab.json", path/"merges.txt"]
+
+    if all(f.is_file() for f in found): return found
+    if not path.exists(): return []
+    raise FileNotFoundError(f"load_tokenizer: {path} has neither tokenizer.json nor vocab.json "
+                            "with merges.txt")
+
+def _tokenizer_version(name):
+    files = tokenizer_files(name)
+    if not files: return str(name)
+    content = b"".join(f.read_bytes() for f in files)
+    return f"{Path(name).name}-{hashlib.sha256(content).hexdigest()[:12]}"
 
 def load_tokenizer(
-    name:str|Path, # "bytes", a SentencePiece .model file, a tokenizer.json or a folder that holds one or vocab.json and merges.txt, or a name on the hub
+    name:str|Path, # "bytes", a .model file, a tokenizer.json or a folder, or a name on the hub
 )->Tokenizer:
-    "Raises `FileNotFoundError` for a folder without a tokenizer, `ContractError` for one without an end-of-text token."
+    """One of the four kinds.
+
+    Raises `FileNotFoundError` for a folder without a tokenizer, `ContractError` for one without an
+    end-of-text token."""
     if not isinstance(name, (str, Path)):
         refuse("name", "'bytes', a path, or a name on the hub", name)
     check_path(name, "name")
-    if str(name) == "bytes": return Tokenizer(lambda texts: [list(t.encode()) for t in texts], lambda ids: bytes(ids).decode(errors="replace"), 256, 0, "bytes")
-    files = tokenizer_files(name)
-    if str(name).endswith(".model") and files: return Tokenizer(*_sentencepiece(files[0]), _tokenizer_version(name))
+    if str(name) == "bytes": return _bytes()
+    files, version = tokenizer_files(name), _tokenizer_version(name)
+    if str(name).endswith(".model") and files: return _sentencepiece(files[0], version)
+
     import tokenizers as tk
     if not files: tok = _from_hub(tk, str(name))
     elif len(files) == 1: tok = tk.Tokenizer.from_file(str(files[0]))
     else:
         tok = tk.Tokenizer(tk.models.BPE.from_file(*map(str, files)))
-        tok.pre_tokenizer, tok.decoder = tk.pre_tokenizers.ByteLevel(add_prefix_space=False), tk.decoders.ByteLevel()
+        tok.pre_tokenizer = tk.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tok.decoder = tk.decoders.ByteLevel()
         tok.add_special_tokens(["<|endoftext|>"])
-    return Tokenizer(*_huggingface(tok, name), _tokenizer_version(name))
+    return _huggingface(tok, name, version)
 
 # %% ../../nbs/examples/tinystories.ipynb #2b94029b
-def _is_validation(story, of=24): return int(hashlib.sha256(story.encode()).hexdigest()[:12], 16) % of == 0
+def _is_validation(story, of=24): # one story in 24
+    return int(hashlib.sha256(story.encode()).hexdigest()[:12], 16) % of == 0
 
 def _text_files(path, split): # the files of a split, and whether its stories are still to be split
     if path.is_file(): return [path], True
-    if not path.is_dir(): raise FileNotFoundError(f"TinyStoriesDataset: there is no text file or folder at {path}")
+    if not path.is_dir():
+        raise FileNotFoundError(f"TinyStoriesDataset: there is no text file or folder at {path}")
     files = sorted(f for f in path.glob("*.txt") if split[:5] in f.name.lower())
-    if not files: raise FileNotFoundError(f"TinyStoriesDataset: no .txt file in {path} has {split[:5]!r} in its name; rename the files, or give a single file to be split")
+    if not files:
+        raise FileNotFoundError(
+            f"TinyStoriesDataset: no .txt file in {path} has {split[:5]!r} in its name; rename the "
+            "files, or give a single file to be split")
     return files, False
 
 def _local_stories(path, split):
     files, mixed = _text_files(path, split)
     for f in files:
-        stories = (s.strip() for s in f.read_text(encoding="utf-8", errors="replace").split("<|endoftext|>"))
-        yield from (s for s in stories if s and not (mixed and _is_validation(s) != (split == "validation")))
+        text = f.read_text(encoding="utf-8", errors="replace")
+        for story in map(str.strip, text.split("<|endoftext|>")):
+            if not story: continue
+            if not mixed or _is_validation(story) == (split == "validation"): yield story
 
 # %% ../../nbs/examples/tinystories.ipynb #47489cf2
 class TinyStoriesDataset(torch.utils.data.Dataset):
@@ -115,13 +153,13 @@ class TinyStoriesDataset(torch.utils.data.Dataset):
         check_choice(split, "TinyStoriesDataset(split=)", ("train", "validation"))
         seq_len = check_number(seq_len, "TinyStoriesDataset(seq_len=)", least=1, most=2**31,
                                whole=True)
-        tokenizer_name = check_path(tokenizer_name, "TinyStoriesDataset(tokenizer_name=)") and str(tokenizer_name)
+        check_path(tokenizer_name, "TinyStoriesDataset(tokenizer_name=)")
         cache_dir = check_path(cache_dir, "TinyStoriesDataset(cache_dir=)")
         path = check_path(path, "TinyStoriesDataset(path=)", optional=True)
+
         self.split = split
-        self.seq_len = seq_len
-        self.tokens_per_sample = seq_len
-        self.tokenizer_name = tokenizer_name
+        self.seq_len = self.tokens_per_sample = seq_len
+        self.tokenizer_name = str(tokenizer_name)
         self.cache_dir, self.path = cache_dir.expanduser(), path and path.expanduser()
         self._tokenizer = self._rows = self._about = None
 
@@ -130,78 +168,125 @@ class TinyStoriesDataset(torch.utils.data.Dataset):
         if self._tokenizer is None: self._tokenizer = load_tokenizer(self.tokenizer_name)
         return self._tokenizer
 
-    def _stories(self): # batches of stories, and how many stories there are
-        if self.path:
-            stories = list(_local_stories(self.path, self.split))
-            return (stories[i:i+1000] for i in range(0, len(stories), 1000)), len(stories)
-        from datasets import load_dataset
-        rows = load_dataset(self.hub_name, split=self.split)
-        return (b["text"] for b in rows.iter(1000)), len(rows)
+# %% ../../nbs/examples/tinystories.ipynb #5fcceda0
+@patch
+def _stories(self:TinyStoriesDataset): # batches of stories, and how many stories there are
+    if self.path:
+        stories = list(_local_stories(self.path, self.split))
+        return (stories[i:i+1000] for i in range(0, len(stories), 1000)), len(stories)
+    from datasets import load_dataset
+    rows = load_dataset(self.hub_name, split=self.split)
+    return (b["text"] for b in rows.iter(1000)), len(rows)
 
-    def _file(self): # of the token row; its description has the same name with .json
-        about = dict(format=1, split=self.split, tokenizer=_tokenizer_version(self.tokenizer_name), source=self.hub_name)
-        if self.path:
-            files, mixed = _text_files(self.path, self.split)
-            about["source"] = [mixed, *((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files)]
-        key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
-        return self.cache_dir/f"tinystories-{self.split}-{key}.bin"
+@patch
+def _file(self:TinyStoriesDataset): # of the token row; its description has this name with .json
+    about = dict(format=1, split=self.split, tokenizer=_tokenizer_version(self.tokenizer_name),
+                 source=self.hub_name)
+    if self.path:
+        files, mixed = _text_files(self.path, self.split)
+        stats = [(f.name, f.stat()) for f in files]
+        about["source"] = [mixed, *((name, s.st_size, s.st_mtime_ns) for name, s in stats)]
+    key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+    return self.cache_dir/f"tinystories-{self.split}-{key}.bin"
 
-    def prepare_data(self):
-        "Tokenize and write, unless that was done before. Raises `ConnectionError` where the hub is out of reach, `ContractError` for too little text."
-        file = self._file()
-        about = file.with_suffix(".json")
-        if not (about.is_file() and file.is_file()): self._write(file, about)
-        self._about = json.loads(about.read_text())
-        tokens = np.memmap(file, dtype=self._about["dtype"], mode="r")
-        n = (len(tokens) - 1)//self.seq_len
-        if n < 1:
-            raise ContractError(f"TinyStoriesDataset ({self.split})",
-                                f"text for one sample of {self.seq_len + 1} tokens", f"{len(tokens)} tokens", "give more text or a smaller seq_len")
-        # two views of the same row, one a token ahead of the other
-        self._rows = [tokens[i:i + n*self.seq_len].reshape(n, self.seq_len) for i in (0, 1)]
-        return self
+# %% ../../nbs/examples/tinystories.ipynb #1c9c90f5
+@patch
+def prepare_data(self:TinyStoriesDataset):
+    """Tokenize and write, unless that was done before.
 
-    def _write(self, file, about):
-        from tqdm import tqdm
-        self.cache_dir.mkdir(parents=True, exist_ok=True)
-        for old in self.cache_dir.glob("*.tmp"): # left by a process that was killed
-            if time.time() - old.stat().st_mtime > 86_400: old.unlink(missing_ok=True)
-        tok, temp, num_tokens = self.tokenizer, [f.with_name(f"{f.name}.{uuid.uuid4().hex}.tmp") for f in (file, about)], 0
-        dtype = np.uint16 if tok.vocab_size <= 2**16 else np.uint32
-        try: batches, num_stories = self._stories()
-        except (ConnectionError, OSError) as e:
-            if self.path: raise
-            raise ConnectionError(f"TinyStoriesDataset: {self.hub_name} could not be read from the hub ({e}); give your own text with path=") from e
-        try:
-            with open(temp[0], "wb") as out, tqdm(total=num_stories, desc=f"tokenizing {self.split}", unit=" stories") as bar:
-                for stories in batches:
-                    ids = np.concatenate([np.asarray([*i, tok.end], dtype=dtype) for i in tok.encode_batch(stories)])
-                    ids.tofile(out)
-                    num_tokens += len(ids)
-                    bar.update(len(stories))
-            temp[1].write_text(json.dumps(dict(source=str(self.path or self.hub_name), split=self.split, tokenizer=tok.version, vocab_size=tok.vocab_size,
-                                               dtype=np.dtype(dtype).name, num_stories=num_stories, num_tokens=num_tokens), indent=1))
-            for t, f in zip(temp, (file, about)): os.replace(t, f) # the description last: it says that the row is whole
-        finally:
-            for t in temp: t.unlink(missing_ok=True)
+    Raises `ConnectionError` where the hub is out of reach, `ContractError` for too little text."""
+    file = self._file()
+    about = file.with_suffix(".json")
+    if not (about.is_file() and file.is_file()): self._write(file, about)
+    self._about = json.loads(about.read_text())
 
-    def _ready(self):
-        if self._rows is None: self.prepare_data()
-        return self._rows
+    tokens = np.memmap(file, dtype=self._about["dtype"], mode="r")
+    n = (len(tokens) - 1)//self.seq_len
+    if n < 1:
+        raise ContractError(
+            f"TinyStoriesDataset ({self.split})", f"text for one sample of {self.seq_len + 1} "
+            "tokens", f"{len(tokens)} tokens", "give more text or a smaller seq_len")
+    # two views of the same row, one a token ahead of the other
+    self._rows = [tokens[i:i + n*self.seq_len].reshape(n, self.seq_len) for i in (0, 1)]
+    return self
 
-    @property
-    def vocab_size(self): return self.tokenizer.vocab_size if self._about is None else self._about["vocab_size"]
-    @property
-    def fingerprint(self): return self._file().stem # the same for the same text and tokenizer
-    @property
-    def unique_tokens(self): return len(self)*self.seq_len
-    def __len__(self): return len(self._ready()[0])
-    def __getitem__(self, i): return tuple(torch.from_numpy(r[i].astype(np.int64)) for r in self._ready())
-    def __getstate__(self): return {**self.__dict__, "_tokenizer": None, "_rows": None, "_about": None} # travels as its settings
-    def __repr__(self): return f"TinyStoriesDataset({self.split!r}, {'not prepared' if self._rows is None else f'{len(self):,} samples'} of {self.seq_len} tokens)"
+# %% ../../nbs/examples/tinystories.ipynb #4f39a320
+@patch
+def _write(self:TinyStoriesDataset, file, about):
+    self.cache_dir.mkdir(parents=True, exist_ok=True)
+    for old in self.cache_dir.glob("*.tmp"): # left by a process that was killed
+        if time.time() - old.stat().st_mtime > 86_400: old.unlink(missing_ok=True)
 
-    def batch(self,
-        indices, # which samples, whole numbers (batch,)
-    )->tuple: # input_ids and labels, each (batch, seq_len) int64
-        "Many samples at once, without a loader."
-        return self[np.asarray(indices)]
+    temp = [f.with_name(f"{f.name}.{uuid.uuid4().hex}.tmp") for f in (file, about)]
+    tok = self.tokenizer
+    dtype = np.uint16 if tok.vocab_size <= 2**16 else np.uint32
+    try: batches, num_stories = self._stories()
+    except (ConnectionError, OSError) as e:
+        if self.path: raise
+        raise ConnectionError(f"TinyStoriesDataset: {self.hub_name} could not be read from the hub "
+                              f"({e}); give your own text with path=") from e
+    try:
+        num_tokens = self._write_row(temp[0], batches, num_stories, dtype)
+        description = dict(source=str(self.path or self.hub_name), split=self.split,
+                           tokenizer=tok.version, vocab_size=tok.vocab_size,
+                           dtype=np.dtype(dtype).name, num_stories=num_stories,
+                           num_tokens=num_tokens)
+        temp[1].write_text(json.dumps(description, indent=1))
+        # the description last: it says that the row is whole
+        for t, f in zip(temp, (file, about)): os.replace(t, f)
+    finally:
+        for t in temp: t.unlink(missing_ok=True)
+
+@patch
+def _write_row(self:TinyStoriesDataset, file, batches, num_stories, dtype): # the number of tokens
+    from tqdm import tqdm
+    tok, num_tokens = self.tokenizer, 0
+    bar = tqdm(total=num_stories, desc=f"tokenizing {self.split}", unit=" stories")
+    with open(file, "wb") as out, bar:
+        for stories in batches:
+            rows = [np.asarray([*ids, tok.end], dtype=dtype) for ids in tok.encode_batch(stories)]
+            ids = np.concatenate(rows)
+            ids.tofile(out)
+            num_tokens += len(ids)
+            bar.update(len(stories))
+    return num_tokens
+
+# %% ../../nbs/examples/tinystories.ipynb #5fc694d4
+@patch
+def _ready(self:TinyStoriesDataset):
+    if self._rows is None: self.prepare_data()
+    return self._rows
+
+@patch
+def __len__(self:TinyStoriesDataset): return len(self._ready()[0])
+
+@patch
+def __getitem__(self:TinyStoriesDataset, i):
+    return tuple(torch.from_numpy(r[i].astype(np.int64)) for r in self._ready())
+
+@patch
+def batch(self:TinyStoriesDataset,
+    indices, # which samples, whole numbers (batch,)
+)->tuple: # input_ids and labels, each (batch, seq_len) int64
+    "Many samples at once, without a loader."
+    return self[np.asarray(indices)]
+
+@patch(as_prop=True)
+def vocab_size(self:TinyStoriesDataset):
+    return self.tokenizer.vocab_size if self._about is None else self._about["vocab_size"]
+
+@patch(as_prop=True)
+def fingerprint(self:TinyStoriesDataset):
+    return self._file().stem # the same for the same text and tokenizer
+
+@patch(as_prop=True)
+def unique_tokens(self:TinyStoriesDataset): return len(self)*self.seq_len
+
+@patch
+def __getstate__(self:TinyStoriesDataset):
+    return {**self.__dict__, "_tokenizer": None, "_rows": None, "_about": None}
+
+@patch
+def __repr__(self:TinyStoriesDataset):
+    samples = "not prepared" if self._rows is None else f"{len(self):,} samples"
+    return f"TinyStoriesDataset({self.split!r}, {samples} of {self.seq_len} tokens)"

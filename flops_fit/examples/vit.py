@@ -7,7 +7,9 @@ __all__ = ['vit_loss_fn', 'accuracy', 'patchify', 'ViTBlock', 'VisionTransformer
 
 # %% ../../nbs/examples/vit.ipynb #b49323a4
 import math
+from types import SimpleNamespace
 import torch
+from fastcore.basics import patch
 from torch import nn
 from torch.nn import functional as F
 from ..errors import ContractError, check_choice, check_number, check_room
@@ -31,7 +33,8 @@ def patchify(
     patch_size:int, # side of a patch, in pixels
 ): # (batch, patches, channels·patch_size²)
     p = patch_size
-    return images.unflatten(3, (-1, p)).unflatten(2, (-1, p)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+    grid = images.unflatten(3, (-1, p)).unflatten(2, (-1, p)) # (batch, channels, row, y, column, x)
+    return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 # %% ../../nbs/examples/vit.ipynb #987b0f9a
 class ViTBlock(nn.Module):
@@ -46,13 +49,17 @@ class ViTBlock(nn.Module):
         super().__init__()
         self.num_heads, self.scale = num_heads, scale
         self.norm1, self.norm2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
-        self.qkv, self.attn_proj = nn.Linear(d_model, 3*d_model, bias=False), nn.Linear(d_model, d_model, bias=False)
-        self.up, self.mlp_proj = nn.Linear(d_model, d_ff, bias=False), nn.Linear(d_ff, d_model, bias=False)
+        self.qkv = nn.Linear(d_model, 3*d_model, bias=False)
+        self.attn_proj = nn.Linear(d_model, d_model, bias=False)
+        self.up = nn.Linear(d_model, d_ff, bias=False)
+        self.mlp_proj = nn.Linear(d_ff, d_model, bias=False)
         self.drop = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def forward(self, x):
-        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3*self.num_heads, -1)).transpose(1, 2).chunk(3, 1)
-        x = x + self.drop(self.attn_proj(F.scaled_dot_product_attention(q, k, v, scale=self.scale).transpose(1, 2).flatten(2)))
+        heads = self.qkv(self.norm1(x)).unflatten(-1, (3*self.num_heads, -1)).transpose(1, 2)
+        q, k, v = heads.chunk(3, 1)
+        seen = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        x = x + self.drop(self.attn_proj(seen.transpose(1, 2).flatten(2)))
         return x + self.drop(self.mlp_proj(F.gelu(self.up(self.norm2(x)))))
 
 # %% ../../nbs/examples/vit.ipynb #1a73573f
@@ -62,85 +69,119 @@ class VisionTransformer(nn.Module):
         d_model:int=192, # width
         patch_size:int=4, # side of a patch, in pixels
         num_layers:int=4, # depth: number of blocks
-        num_heads:int=None, # attention heads; None: heads of 16, or of 8 or 4 where the width is no multiple of 16
+        num_heads:int=None, # attention heads; None: heads of 16, else of 8 or 4
         d_ff:int=None, # hidden width of the MLP; None: 4 d_model
         image_size:int=32, # side of an image, in pixels
         channels:int=3, # colours
         num_classes:int=10, # logits
         pool:str="mean", # "mean": over the patches; "token": a class token collects what counts
         dropout:float=0., # probability of dropping, after each sublayer
-        parametrization:str="u-mup", # "u-mup": one learning rate for all widths; "sp": the usual one
+        parametrization:str="u-mup", # "u-mup": one rate for all widths; "sp": the usual one
         base_width:int=32, # u-mup: the width that learns at exactly the given rate
     ):
         super().__init__()
-        def whole(name, n, most=2**20): return check_number(n, f"VisionTransformer({name}=)",
-                                                            least=1, most=most, whole=True, optional=name in ("num_heads", "d_ff"))
-        d_model = whole("d_model", d_model)
-        patch_size = whole("patch_size", patch_size)
-        num_classes = whole("num_classes", num_classes)
-        base_width = whole("base_width", base_width)
-        num_layers = whole("num_layers", num_layers, 10_000)
-        image_size = whole("image_size", image_size, 2**14)
-        channels = whole("channels", channels, 2**14)
-        num_heads, d_ff = whole("num_heads", num_heads), whole("d_ff", d_ff)
-        dropout = check_number(dropout, "VisionTransformer(dropout=)", least=0, below=1)
-        check_choice(pool, "VisionTransformer(pool=)", ("mean", "token"))
-        check_choice(parametrization, "VisionTransformer(parametrization=)", ("u-mup", "sp"))
-        if num_heads is None: num_heads = max(1, d_model//next((h for h in (16, 8, 4) if d_model % h == 0), d_model))
-        if d_model % num_heads:
-            raise ContractError("VisionTransformer(d_model=)",
-                                f"a width that divides into {num_heads} heads", d_model, f"use a multiple of {num_heads}, or leave num_heads out")
-        if image_size % patch_size:
-            raise ContractError("VisionTransformer(patch_size=)",
-                                f"a divisor of the image's {image_size} pixels", f"patches of "
-                                                                                 f"{patch_size}", "choose another patch_size")
-        patches = (image_size//patch_size)**2
-        check_room(num_layers*d_model*(4*d_model + 2*(d_ff or 4*d_model)) + d_model*(patches + channels*patch_size**2 + num_classes), "VisionTransformer")
-        d, mup = int(d_model), parametrization == "u-mup"
-        self.d_model, self.patch_size, self.image_size, self.channels, self.pool = d, patch_size, image_size, channels, pool
-        self.mup, self.base_width, self.num_patches = mup, base_width, (image_size//patch_size)**2
-        self.patch = nn.Linear(channels*patch_size**2, d, bias=False)
-        self.pos = nn.Parameter(torch.empty(self.num_patches, d))
-        self.token = nn.Parameter(torch.empty(1, d)) if pool == "token" else None
-        scale = 4*num_heads/d if mup else (num_heads/d)**.5
-        self.blocks = nn.ModuleList(ViTBlock(d, num_heads, d_ff or 4*d, scale, dropout) for _ in range(num_layers))
-        self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, num_classes)
+        s = _checked(d_model=d_model, patch_size=patch_size, num_layers=num_layers,
+                     num_heads=num_heads, d_ff=d_ff, image_size=image_size, channels=channels,
+                     num_classes=num_classes, pool=pool, dropout=dropout,
+                     parametrization=parametrization, base_width=base_width)
+        d = self.d_model = s.d_model
+        self.patch_size, self.image_size, self.channels = s.patch_size, s.image_size, s.channels
+        self.pool, self.mup, self.base_width = s.pool, s.parametrization == "u-mup", s.base_width
+        self.num_patches = s.num_patches
+
+        self.patch = nn.Linear(s.channels*s.patch_size**2, d, bias=False)
+        self.pos = nn.Parameter(torch.empty(s.num_patches, d))
+        self.token = nn.Parameter(torch.empty(1, d)) if s.pool == "token" else None
+        scale = 4*s.num_heads/d if self.mup else (s.num_heads/d)**.5
+        self.blocks = nn.ModuleList(ViTBlock(d, s.num_heads, s.d_ff, scale, s.dropout)
+                                    for _ in range(s.num_layers))
+        self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, s.num_classes)
         self.init_weights()
 
-    @torch.no_grad()
-    def init_weights(self):
-        "Draw all weights anew."
-        for name, p in self.named_parameters():
-            if name.startswith("head"): p.zero_()
-            elif p.ndim < 2: continue # LayerNorm's gains and biases
-            elif name in ("pos", "token"): p.normal_(0, .5 if self.mup else .02)
-            else: p.normal_(0, p.shape[1]**-.5*((2*len(self.blocks))**-.5 if name.endswith("_proj.weight") else 1.)) # 2L of them add up
+# %% ../../nbs/examples/vit.ipynb #7c54edca
+_MOST = dict(d_model=2**20, patch_size=2**20, num_classes=2**20, base_width=2**20,
+             num_layers=10_000, image_size=2**14, channels=2**14, num_heads=2**20, d_ff=2**20)
 
-    def forward(self,
-        images, # (batch, channels, image_size, image_size)
-    ): # logits (batch, num_classes)
-        if images.shape[1:] != (self.channels, self.image_size, self.image_size):
-            raise ContractError("VisionTransformer(images)", f"shape {(self.channels, self.image_size, self.image_size)}",
-                                f"{tuple(images.shape[1:])}", "set image_size and channels to the data's")
-        x = self.patch(patchify(images, self.patch_size)) + self.pos
-        if self.token is not None: x = torch.cat([self.token.expand(len(x), 1, -1), x], 1)
-        for block in self.blocks: x = block(x)
-        x = self.norm(x)
-        return self.head(x[:, 0] if self.token is not None else x.mean(1))
+def _checked(**shape): # the arguments of VisionTransformer, checked; with the number of patches
+    s = SimpleNamespace(**shape)
+    for name, most in _MOST.items():
+        n = check_number(shape[name], f"VisionTransformer({name}=)", least=1, most=most, whole=True,
+                         optional=name in ("num_heads", "d_ff"))
+        setattr(s, name, n)
+    s.dropout = check_number(s.dropout, "VisionTransformer(dropout=)", least=0, below=1)
+    check_choice(s.pool, "VisionTransformer(pool=)", ("mean", "token"))
+    check_choice(s.parametrization, "VisionTransformer(parametrization=)", ("u-mup", "sp"))
 
-    def num_params(self)->int: # N
-        return sum(p.numel() for p in self.parameters())
+    if s.num_heads is None:
+        head_size = next((h for h in (16, 8, 4) if s.d_model % h == 0), s.d_model)
+        s.num_heads = max(1, s.d_model//head_size)
+    if s.d_model % s.num_heads:
+        raise ContractError(
+            "VisionTransformer(d_model=)", f"a width that divides into {s.num_heads} heads",
+            s.d_model, f"use a multiple of {s.num_heads}, or leave num_heads out")
+    if s.image_size % s.patch_size:
+        raise ContractError(
+            "VisionTransformer(patch_size=)", f"a divisor of the image's {s.image_size} pixels",
+            f"patches of {s.patch_size}", "choose another patch_size")
 
-    def param_groups(self,
-        lr:float, # learning rate (peak, if scheduled)
-        weight_decay:float=0., # as AdamW takes it
-    )->list: # parameter groups for a torch optimizer
-        "u-mup: matrices that read the width (hidden ones and the head) learn at lr·base_width/d_model; patches and positions, which write it, at lr·sqrt(base_width/d_model). Decay is for matrices."
-        lr = check_number(lr, "lr", above=0, most=1e6)
-        weight_decay = check_number(weight_decay, "weight_decay", least=0, most=1e6)
-        kinds = dict(hidden=[], first=[], rest=[])
-        for name, p in self.named_parameters():
-            kinds["rest" if p.ndim < 2 else "first" if name in ("patch.weight", "pos", "token") else "hidden"].append(p)
-        r = self.base_width/self.d_model if self.mup else 1.
-        return [dict(params=kinds["hidden"], lr=lr*r, weight_decay=weight_decay/r), dict(params=kinds["first"], lr=lr*r**.5, weight_decay=0.),
-                dict(params=kinds["rest"], lr=lr, weight_decay=0.)]
+    s.d_ff = s.d_ff or 4*s.d_model
+    s.num_patches = (s.image_size//s.patch_size)**2
+    read = s.d_model*(s.num_patches + s.channels*s.patch_size**2 + s.num_classes)
+    check_room(s.num_layers*s.d_model*(4*s.d_model + 2*s.d_ff) + read, "VisionTransformer")
+    return s
+
+# %% ../../nbs/examples/vit.ipynb #2500a3cd
+@patch
+@torch.no_grad()
+def init_weights(self:VisionTransformer):
+    "Draw all weights anew."
+    for name, p in self.named_parameters():
+        if name.startswith("head"): p.zero_()
+        elif p.ndim < 2: continue # LayerNorm's gains and biases
+        elif name in ("pos", "token"): p.normal_(0, .5 if self.mup else .02)
+        else:
+            std = p.shape[1]**-.5
+            if name.endswith("_proj.weight"): std *= (2*len(self.blocks))**-.5 # 2L of them add up
+            p.normal_(0, std)
+
+# %% ../../nbs/examples/vit.ipynb #88865072
+@patch
+def forward(self:VisionTransformer,
+    images, # (batch, channels, image_size, image_size)
+): # logits (batch, num_classes)
+    expected = self.channels, self.image_size, self.image_size
+    if images.shape[1:] != expected:
+        raise ContractError("VisionTransformer(images)", f"shape {expected}",
+                            f"{tuple(images.shape[1:])}",
+                            "set image_size and channels to the data's")
+
+    x = self.patch(patchify(images, self.patch_size)) + self.pos
+    if self.token is not None: x = torch.cat([self.token.expand(len(x), 1, -1), x], 1)
+    for block in self.blocks: x = block(x)
+    x = self.norm(x)
+    return self.head(x.mean(1) if self.token is None else x[:, 0])
+
+@patch
+def num_params(self:VisionTransformer)->int: # N
+    return sum(p.numel() for p in self.parameters())
+
+# %% ../../nbs/examples/vit.ipynb #9fd458dd
+@patch
+def param_groups(self:VisionTransformer,
+    lr:float, # learning rate (peak, if scheduled)
+    weight_decay:float=0., # as AdamW takes it
+)->list: # parameter groups for a torch optimizer
+    "u-mup: rates that fall with the width, so that one `lr` serves all; sp: one rate for all."
+    lr = check_number(lr, "lr", above=0, most=1e6)
+    weight_decay = check_number(weight_decay, "weight_decay", least=0, most=1e6)
+
+    hidden, first, rest = [], [], []
+    for name, p in self.named_parameters():
+        if p.ndim < 2: rest.append(p)
+        elif name in ("patch.weight", "pos", "token"): first.append(p)
+        else: hidden.append(p)
+
+    r = self.base_width/self.d_model if self.mup else 1.
+    return [dict(params=hidden, lr=lr*r, weight_decay=weight_decay/r),
+            dict(params=first, lr=lr*r**.5, weight_decay=0.),
+            dict(params=rest, lr=lr, weight_decay=0.)]
