@@ -1,4 +1,4 @@
-"Package flops_fit: everything that names or versions it is read from settings.ini, so that it is written once."
+"Package flops_fit: what names or versions it is read from settings.ini, and written once."
 
 from configparser import ConfigParser
 from pathlib import Path

@@ -264,16 +264,12 @@ def picture():
 def _fitter():
     from flops_fit.fitter.ceiling import fit_bounded
     from flops_fit.fitter import (
-        answers,
-        coupled as c,
         curves as u,
-        intervals,
         lawfit,
         laws,
         parametric as fitter,
         power_law,
         repeats as r,
-        solver,
     )
 
     good("parametric.fit_parametric", fitter.fit_parametric, columns, weight=14)

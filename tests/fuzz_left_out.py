@@ -23,7 +23,8 @@ WHY = {
         examples.gpt.rotate_half examples.gpt.apply_rotary_pos_emb examples.gpt.gpt_loss_fn
         examples.vit.ViTBlock* examples.vit.VisionTransformer.forward examples.vit.patchify
         examples.vit.accuracy examples.vit.vit_loss_fn""",
-    "a step of create_model_for_scaling, which is called and checks": "examples.gpt_config.shapes_near",
+    "a step of create_model_for_scaling, which is called and checks": """
+        examples.gpt_config.shapes_near""",
     "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric "
     "and LawFit's methods": """
         forms.* optimum.* coupled.* freedom.* inputs.* intervals.* solver.* lawfit.ends

@@ -28,7 +28,6 @@ import numpy as np, pandas as pd, torch
 import flops_fit
 from flops_fit.errors import ContractError, FitError, FitWarning
 from fuzz_cases import GOOD
-from fuzz_left_out import left_out
 
 SECONDS = 5.0  # of the processor's time that a call may take
 

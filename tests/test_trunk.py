@@ -16,9 +16,9 @@ from flops_fit.trainer.store import RunStore
 from flops_fit.trainer.sweep import TrainingRunner, device_executor
 from flops_fit.trainer.train import Stopped, train_trunk
 import flops_fit.trainer.device as device_module
-from flops_fit.trainer.device import autocast_for, compiled, peak_flops, seconds_a_pass, settled
+from flops_fit.trainer.device import autocast_for, compiled, peak_flops, settled
 from flops_fit.trainer.trunk import Trunk, astray
-from models import BUDGETS, Net, RECIPE, SIZES, xor_data, xor_task
+from models import BUDGETS, Net, RECIPE, SIZES, xor_task
 
 
 class Tight(Net):

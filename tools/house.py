@@ -153,7 +153,12 @@ def imported(path):
 def module_faults(path):
     "(rule, what) for a module"
     where = place(path)
-    lines = path.read_text(encoding="utf-8").splitlines()
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    written = re.sub(r"(?ms)^__all__ = \[.*?\]$", "", text)  # nbdev's own layout
+    for line in written.splitlines():
+        if len(line) > WIDE:
+            yield f"lines over {WIDE}", line[:60]
     if len(lines) > MODULE:
         yield f"modules over {MODULE} lines", str(len(lines))
     for to, name, names in imported(path):

@@ -50,11 +50,7 @@ def init(wing):
                 break
     if wing in ERRORS:
         where["..errors"] = ERRORS[wing].split()
-    lines = [
-        f'"{WINGS[wing]} Nothing is imported before it is used."',
-        "from ..lazy import lazily",
-        "",
-    ]
+    lines = [f'"{WINGS[wing]}"', "from ..lazy import lazily", ""]
     lines.append("__getattr__, __dir__, __all__ = lazily(__name__, {")
     for module, names in where.items():
         if not names:

@@ -56,7 +56,7 @@ def _gather(
     shift:int=4, # by at most so many pixels
 ): # (batch, channels, height, width) bytes
     if not augment: return images[idx].permute(0, 3, 1, 2)
-    (n, h, w, _), b = images.shape, len(idx)
+    (_, h, w, _), b = images.shape, len(idx)
     move, mirror = torch.randint(-shift, shift+1, (2, b, 1)), torch.rand(b, 1) < .5
     rows = (torch.arange(h) + move[0]).clamp(0, h-1)
     cols = (torch.arange(w) + move[1]).clamp(0, w-1)

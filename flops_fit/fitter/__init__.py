@@ -1,4 +1,4 @@
-"The law: fit runs to it, read off the optimum, and say how sure that is. Nothing is imported before it is used."
+"The law: fit runs to it, read off the optimum, and say how sure that is."
 from ..lazy import lazily
 
 __getattr__, __dir__, __all__ = lazily(__name__, {

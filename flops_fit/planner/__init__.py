@@ -1,4 +1,4 @@
-"The design of a sweep: what is counted, how runs are trained, which runs are made. Nothing is imported before it is used."
+"The design of a sweep: what is counted, how runs are trained, which runs are made."
 from ..lazy import lazily
 
 __getattr__, __dir__, __all__ = lazily(__name__, {

@@ -1,4 +1,4 @@
-"What is looked at: plots, and explorers with sliders. Nothing is imported before it is used."
+"What is looked at: plots, and explorers with sliders."
 from ..lazy import lazily
 
 __getattr__, __dir__, __all__ = lazily(__name__, {

@@ -225,8 +225,8 @@ _HEAD = "C, FLOPs", "N, parameters", "D, tokens", "status", "loss", "time left"
 
 def _cells(r):
     "A row of the table"
-    return (f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}", status_html(r.status),
-            "" if np.isnan(r.loss) else f"{r.loss:.4f}",
+    return (f"{r.compute_budget:.3g}", f"{r.num_params:,}", f"{r.num_tokens:,}",
+            status_html(r.status), "" if np.isnan(r.loss) else f"{r.loss:.4f}",
             clock(r.seconds_left) if r.seconds_left else "")
 
 @patch

@@ -1,4 +1,4 @@
-"The sweep itself: runs are trained, kept and found again. Nothing is imported before it is used."
+"The sweep itself: runs are trained, kept and found again."
 from ..lazy import lazily
 
 __getattr__, __dir__, __all__ = lazily(__name__, {
