@@ -68,6 +68,7 @@ class ScalingAnalysis:
 def _need_law(self:ScalingAnalysis):
     "The law, or a `FitError` that says what to do for one"
     if self.law is not None: return self.law
+    if len(self.runs) >= 6 and "coupled" in self.skipped: raise FitError(self.skipped["coupled"])
     raise FitError(f"runs: expected at least 6 completed runs to predict from, "
                    f"got {len(self.runs)}. {next_step(self)}")
 
