@@ -345,12 +345,14 @@ def _fitter():
         lambda: dict(budget=1e18, N=[1e7, 1e8]),
         weight=2,
     )
-    names = ("CHINCHILLA", "COUPLED", "KAPLAN", "DATA_CONSTRAINED", "COUPLED_REPEATS")
+    names = "CHINCHILLA COUPLED BOUNDED KAPLAN DATA_CONSTRAINED COUPLED_REPEATS BOUNDED_REPEATS"
+    names = names.split()
     for name in names:
         law = getattr(laws, name)
         p = (
             dict(E=1.7, A=400.0, B=410.0, alpha=0.34, beta=0.28)
             | (dict(g=0.7) if "g" in law.params else {})
+            | (dict(L0=5.5) if "L0" in law.params else {})
             | (dict(R_D=15.0, R_N=5.0) if "R_D" in law.params else {})
         )
         if law is laws.KAPLAN:
@@ -439,7 +441,6 @@ def _fitter():
         lambda: dict(d=plain().to_dict(), law=None),
         weight=4,
     )
-    good("lawfit.as_array", lawfit.as_array, lambda: dict(x=[1e19, 1e21], name="C"), keep=("name",))
     good(
         "lawfit.Answer.to_dataframe", lambda: lawfit.Answer(a=1.0, b=2.0).to_dataframe(), weight=0.1
     )
@@ -644,7 +645,7 @@ def _tables():
     good(
         "select.choose_law",
         sel.choose_law,
-        lambda: dict(coupled=coupled(), repeats=repeats(), held=pd.DataFrame()),
+        lambda: dict(new=coupled(), repeats=repeats(), held=pd.DataFrame()),
         weight=0.3,
     )
     good(

@@ -37,7 +37,8 @@ WHY = {
     "the inside of plan_sweep and plan_optimum, which are called: what reaches it was checked "
     "there": """
         family.Family* layout.cells_where layout.feasible layout.lay_out flops.rule_factor""",
-    "they answer for any object at all": "sample.name_of dataset.is_hugging_face",
+    "they answer for any object at all": """
+        sample.name_of dataset.is_hugging_face examples.tinystories.tokenizer_files""",
     "the inside of best_rate, calibrate and check_rates, which are called and check what they are "
     "given": "rates.Parabola* rates.try_rates",
     "it raises whatever it is given": "errors.refuse",
