@@ -190,6 +190,17 @@ def test_changes_are_told():
     assert heads[0][1] == settings["DEFAULT"]["version"] == flops_fit.__version__ == cited
 
 
+def test_the_map_in_contributing_names_every_room():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text[text.index("| floor |") : text.index("### Three walks")]
+    named = set(re.findall(r"\b[a-z_]+\b", table))
+    rooms = {p.stem for p in house.modules() if p.parent.name != "examples" and p.stem[0] != "_"}
+    assert rooms - named == set()
+    walked = re.findall(r"`((?:planner|trainer|fitter)\.\w+)`", text)
+    assert len(walked) > 15
+    assert all((ROOT / "flops_fit" / f"{w.replace('.', '/')}.py").exists() for w in walked)
+
+
 def test_the_workflow_tests_every_python_that_is_promised():
     settings = configparser.ConfigParser(delimiters=["="])
     settings.read(ROOT / "settings.ini")

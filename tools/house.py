@@ -1,7 +1,7 @@
 """What the house is measured by: `python tools/house.py` says where a page or module breaks its
 rules, and ends with 1.
 
-With pages (`python tools/house.py nbs/fitter/00_laws.ipynb ...`), it looks at those alone. The
+With pages (`python tools/house.py nbs/fitter/00c_laws.ipynb ...`), it looks at those alone. The
 rules: lines of at most
 100 characters, 88 where people read; exported cells of at most 40 lines; outputs on every page with
 examples; imports
