@@ -182,11 +182,9 @@ def _line(fit, col):
 def _implied(analysis, col):
     "A `PowerLawFit` of N*, D* or L* with the law's own uncertainty; None without a law"
     if (fit := analysis.law) is None: return None
-    at, line, eps = np.log(fit.max_compute), _line(fit, col), 1e-4
-    center = line(fit.theta[None])[0]
-    steps = eps*fit.root.T
-    up, down = np.split(line(np.concatenate([fit.theta + steps, fit.theta - steps])), 2)
-    with np.errstate(invalid="ignore"): root = np.nan_to_num((up - down)/(2*eps)).T
+    at = np.log(fit.max_compute)
+    center, slopes = fit.propagate(_line(fit, col))
+    root = np.nan_to_num(slopes).T # without a floor there is no slope
     ln_k, a, floor = center[0] - center[1]*at, center[1], center[2]
     half = np.linalg.norm(np.c_[root[0] - at*root[1], root[1], root[2]], axis=0)
     half = quantile(.95, fit.df)*half

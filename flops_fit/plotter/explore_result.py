@@ -100,16 +100,14 @@ def _choose(self:ResultExplorer, s):
 @patch
 def _log_losses(self:ResultExplorer, N, s):
     "ln loss of the budget at sizes N: of the fitted law (n,), and of the drawn ones (draws,n)"
-    law, D, eps = s.law, s.budget/s.law.k/N - s.inference_tokens/3, 1e-4
+    law, D = s.law, s.budget/s.law.k/N - s.inference_tokens/3
     U = np.full(len(N), s.unique) if s.unique else None
-    thetas = [law.theta[None], law.theta + eps*law.root.T, law.theta - eps*law.root.T]
-    at = np.log(law._loss(np.concatenate(thetas), N, D, U))
-    fitted, up, down = at[0], *np.split(at[1:], 2)
+    fitted, slopes = law.propagate(lambda theta: np.log(law._loss(theta, N, D, U)))
 
     # the form's own error beyond the runs, and the noise of a run
     beyond = law.form[0]*max(np.log(s.budget/law.max_compute), 0)
     own = np.hypot(beyond, law.sigma if law.noise_in_loss else 0)
-    slopes = np.concatenate([np.full((1, len(N)), own), (up - down)/(2*eps)])
+    slopes = np.concatenate([np.full((1, len(N)), own), slopes])
     # not @: waking BLAS's threads costs more than the product
     return fitted, fitted + np.einsum("ij,jk->ik", self.z[:, :len(slopes)], slopes)
 
