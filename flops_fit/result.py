@@ -257,10 +257,12 @@ def from_runs(cls:Result,
     runs, # CSV, JSON or JSON lines file, DataFrame, or a list of dicts
     columns:dict=None, # our name -> theirs, where it is not recognised: {"num_params": "size"}
     flops_factor:float=6., # k in C = k·N·D
+    baseline_loss:float=None, # of a model that knows nothing, such as ln V: small runs need it
 ):
     """Runs that were made elsewhere. Raises `FitError` when parameters, tokens or losses cannot be
     found in them."""
-    return cls(ScalingLawAnalyzer(runs, columns=columns, flops_factor=flops_factor).analyze())
+    how = dict(columns=columns, flops_factor=flops_factor, baseline_loss=baseline_loss)
+    return cls(ScalingLawAnalyzer(runs, **how).analyze())
 
 # %% ../nbs/03_result.ipynb #64c15d98
 @patch(cls_method=True)

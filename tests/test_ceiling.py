@@ -6,7 +6,9 @@ from hypothesis import given, settings, strategies as st
 from flops_fit.fitter.analyzer import ScalingLawAnalyzer
 from flops_fit.fitter.ceiling import fit_bounded
 from flops_fit.fitter.laws import BOUNDED, BOUNDED_REPEATS, COUPLED
-from flops_fit.fitter.parametric import FitError, fit_parametric
+from flops_fit.errors import FitError
+from flops_fit.fitter.parametric import fit_parametric
+from flops_fit.result import Result
 from conftest import root
 
 truth = dict(E=0.9, A=9.0, B=14.0, alpha=0.32, beta=0.33, g=0.5, L0=np.log(256))
@@ -110,3 +112,7 @@ def test_on_our_own_sweeps_it_predicts_the_held_out_top_best(table, L0):
     limited, fresh = (analysis.predict(1e13, unique_tokens=u) for u in (1e5, None))
     assert limited["expected_loss"] > fresh["expected_loss"] > 0
     assert ScalingLawAnalyzer(runs).analyze().bounded is None
+    by_argument = Result.from_runs(runs, baseline_loss=L0)
+    assert by_argument.predict(1e13) == analysis.predict(1e13)
+    with pytest.raises(FitError, match="baseline_loss"):
+        Result.from_runs(runs, baseline_loss=-1)

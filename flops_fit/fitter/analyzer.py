@@ -8,7 +8,7 @@ __all__ = ['ScalingLawAnalyzer', 'ScalingAnalysis']
 # %% ../../nbs/fitter/13_analyzer.ipynb #65f78eba
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from ..errors import FitError, FitWarning, as_number
+from ..errors import FitError, FitWarning, as_number, check_number
 from .ceiling import fit_bounded
 from .curves import fit_envelope, fit_isoflop
 from .diagnostics import diagnose
@@ -185,8 +185,12 @@ class ScalingLawAnalyzer:
         *,
         columns=None,    # {"loss": "its name in the table"}: where names are not recognised
         flops_factor=6., # k in C = k·N·D
+        baseline_loss=None, # of a model that knows nothing; default: what a column of it says
     ):
         self.table = read_runs(runs, columns, flops_factor)
+        L0 = check_number(baseline_loss, "baseline_loss", least=1e-30, most=1e30, optional=True,
+                          error=FitError)
+        if L0 is not None: self.table["baseline_loss"] = L0
         self.flops_factor = float(as_number(flops_factor))
 
     def analyze(self)->ScalingAnalysis:
