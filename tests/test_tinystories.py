@@ -130,6 +130,14 @@ def test_two_at_once_agree(folder):
     assert sorted(p.suffix for p in (folder.parent / "cache").iterdir()) == [".bin", ".json"]
 
 
+def test_a_file_that_another_process_takes_away_meanwhile_is_no_trouble(folder):
+    data = make(folder)
+    data.cache_dir.mkdir()
+    gone = data.cache_dir / "half.bin.tmp"
+    gone.symlink_to(folder / "nowhere")  # it is listed, and not there
+    assert len(data.prepare_data()) > 0
+
+
 def test_it_travels_as_its_settings(folder):
     data = make(folder).prepare_data()
     blob = pickle.dumps(data)

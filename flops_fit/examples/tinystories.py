@@ -215,7 +215,9 @@ def prepare_data(self:TinyStoriesDataset):
 def _write(self:TinyStoriesDataset, file, about):
     self.cache_dir.mkdir(parents=True, exist_ok=True)
     for old in self.cache_dir.glob("*.tmp"): # left by a process that was killed
-        if time.time() - old.stat().st_mtime > 86_400: old.unlink(missing_ok=True)
+        try: left = time.time() - old.stat().st_mtime > 86_400
+        except FileNotFoundError: continue # another process has just finished it
+        if left: old.unlink(missing_ok=True)
 
     temp = [f.with_name(f"{f.name}.{uuid.uuid4().hex}.tmp") for f in (file, about)]
     tok = self.tokenizer
