@@ -262,13 +262,19 @@ class Partner:
     def __init__(self):
         self.ours, theirs = context().Pipe()
         self.process = start(_serve, theirs)
+        self.at_work = False
 
     def begin(self, path, log):
+        "Begin; where a test ended without waiting, its sweep is over first."
+        if self.at_work:
+            self.wait()
         self.ours.send((path, log))
+        self.at_work = True
 
     def wait(self, seconds=600):
         "The outcome, or the error."
         assert self.ours.poll(seconds), f"the other runner was still at work after {seconds} s"
+        self.at_work = False
         return self.ours.recv()
 
     def close(self):
