@@ -35,7 +35,8 @@ lint: .venv/dev-ready
 # a few minutes: what a pull request waits for
 SLOW = browser docs kills fuzz project notebooks example_scripts smalllm tinystories
 quick: $(READY)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests $(SLOW:%=--ignore=tests/test_%.py) --ignore=tests/faults
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests --ignore=tests/faults \
+		$(SLOW:%=--ignore=tests/test_%.py)
 
 notebooks: .venv/dev-ready
 	$(BIN)/nbdev_test --n_workers 2 --timing
@@ -46,12 +47,13 @@ pytest: .venv/dev-ready
 browser: .venv/dev-ready
 	FLOPS_FIT_BROWSER=1 $(BIN)/python -m pytest -q -rs tests/test_browser.py
 
-# 100,000 generated calls of the public functions, about ten minutes on two cores; `make test` makes 10,000
+# 100,000 generated calls of the public functions, about ten minutes on two cores; `make test` makes
+# 10,000
 fuzz: .venv/dev-ready
 	$(BIN)/python tests/fuzzing.py 100000
 
-# Every k-th call to fail, every state after a power cut, 200 signals, every damage: about an hour on
-# two cores; `make test` takes samples.
+# Every k-th call to fail, every state after a power cut, 200 signals, every damage: hours on two
+# cores; `make test` takes samples.
 faults: .venv/dev-ready
 	FLOPS_FIT_FAULTS=1 $(BIN)/python -m pytest -q -n 2 tests/faults
 

@@ -21,12 +21,13 @@ half a minute a fit, is given the first set of each source alone.
 import os
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-import argparse, hashlib, json, subprocess, sys
+import argparse, hashlib, json, sys
 from pathlib import Path
 import numpy as np, pandas as pd
 
 root = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(root))
+import peer
 from flops_fit.errors import FitError
 from flops_fit.fitter.parametric import fit_parametric
 from flops_fit.fitter.table import read_runs
@@ -132,20 +133,9 @@ print("RESULT" + json.dumps(out))
 
 def chinchilla(tables):
     "Parameters that chinchilla 0.2.0 fits to each table"
-    env = root / "build" / "benchmark_env"
-    python = env / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(env)], check=True)
-    if not list(env.glob("lib/python*/site-packages/chinchilla-0.2.0*")):
-        subprocess.run(
-            [str(python), "-m", "pip", "install", "-q", "chinchilla==0.2.0", "pandas"],
-            check=True,
-            capture_output=True,
-        )
-    path, kept = (
-        env / "extrapolate.json",
-        env / "extrapolate_fits.json",
-    )  # half a minute a fit: what was fitted before is kept
+    peer.python()
+    path = peer.ENV / "extrapolate.json"
+    kept = peer.ENV / "extrapolate_fits.json"  # half a minute a fit: what was fitted before is kept
     fits = json.loads(kept.read_text()) if kept.exists() else {}
     key = lambda table: hashlib.sha256(
         table.to_csv(index=False, float_format="%.9g").encode()
@@ -154,10 +144,7 @@ def chinchilla(tables):
         if key(table) in fits:
             continue
         path.write_text(json.dumps({name: table.to_dict("list")}))
-        out = subprocess.run([str(python), "-c", theirs, str(path)], capture_output=True, text=True)
-        if out.returncode:
-            sys.exit(f"chinchilla 0.2.0 failed:\n{out.stderr[-3000:]}")
-        fits[key(table)] = json.loads(out.stdout.split("RESULT")[1])[name]
+        fits[key(table)] = json.loads(peer.answer(theirs, path))[name]
         kept.write_text(json.dumps(fits))
         print(f"chinchilla 0.2.0: {name}", file=sys.stderr, flush=True)
     return {name: fits[key(table)] for name, table in tables.items()}
@@ -178,9 +165,28 @@ def groups_of(runs, at):
     return runs.trunk[at] if "trunk" in runs and 1 < runs.trunk[at].nunique() < at.sum() else None
 
 
+def scores(fit, runs, test, opt, h):
+    "How well a fit predicts the runs held out, and N* in their midst"
+    b = runs[test]
+    p = fit.predict(b.num_params, b.num_tokens, interval="prediction")
+    miss = np.log(b.loss.to_numpy() / p.loss.to_numpy())
+    inside = (p.lower.to_numpy() <= b.loss.to_numpy()) & (b.loss.to_numpy() <= p.upper.to_numpy())
+    middle = runs.flops.max() / h**0.5
+    best, truth = fit.optimum(middle), float(np.exp(opt(np.log(middle))[0]))
+    return dict(
+        rms=np.sqrt((miss**2).mean()),
+        mean=miss.mean(),
+        coverage=inside.mean(),
+        half_width=np.log(p.upper / p.lower).mean() / 2,
+        n_error=np.log(best.optimal_params / truth),
+        n_inside=float(best.optimal_params_lower <= truth <= best.optimal_params_upper),
+        n_half_width=np.log(best.optimal_params_upper / best.optimal_params_lower) / 2,
+    )
+
+
 def judge(runs, low, test, opt, law, h):
     "One row of the table"
-    a, b = runs[low], runs[test]
+    a = runs[low]
     factor = float((runs.flops / runs.num_params / runs.num_tokens).median())
     fit = fit_parametric(
         a.num_params,
@@ -191,21 +197,7 @@ def judge(runs, low, test, opt, law, h):
         flops_factor=factor,
         groups=groups_of(runs, low),
     )
-    p = fit.predict(b.num_params, b.num_tokens, interval="prediction")
-    miss = np.log(b.loss.to_numpy() / p.loss.to_numpy())
-    middle = runs.flops.max() / h**0.5
-    best, truth = fit.optimum(middle), float(np.exp(opt(np.log(middle))[0]))
-    return dict(
-        rms=np.sqrt((miss**2).mean()),
-        mean=miss.mean(),
-        coverage=(
-            (p.lower.to_numpy() <= b.loss.to_numpy()) & (b.loss.to_numpy() <= p.upper.to_numpy())
-        ).mean(),
-        half_width=np.log(p.upper / p.lower).mean() / 2,
-        n_error=np.log(best.optimal_params / truth),
-        n_inside=float(best.optimal_params_lower <= truth <= best.optimal_params_upper),
-        n_half_width=np.log(best.optimal_params_upper / best.optimal_params_lower) / 2,
-    )
+    return scores(fit, runs, test, opt, h)
 
 
 def table(hs, laws=("chinchilla", "coupled"), judge=judge):

@@ -12,12 +12,13 @@ parameters each returns.
 import os
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-import argparse, json, subprocess, sys, time
+import argparse, json, sys, time
 from pathlib import Path
 import numpy as np, pandas as pd
 
 root = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(root))
+import peer
 from flops_fit.fitter.parametric import fit_parametric
 from flops_fit.fitter.laws import CHINCHILLA
 from flops_fit.fitter.solver import huber
@@ -76,24 +77,10 @@ def timed(f, n):
 
 
 def chinchilla(N, D, loss, which):
-    env = root / "build" / "benchmark_env"
-    python = env / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(env)], check=True)
-    if not list(env.glob("lib/python*/site-packages/chinchilla-0.2.0*")):
-        subprocess.run(
-            [str(python), "-m", "pip", "install", "-q", "chinchilla==0.2.0", "pandas"],
-            check=True,
-            capture_output=True,
-        )
-    csv = env / "points.csv"
+    peer.python()
+    csv = peer.ENV / "points.csv"
     pd.DataFrame(dict(C=6 * N * D, N=N, D=D, loss=loss)).to_csv(csv, index=False)
-    out = subprocess.run(
-        [str(python), "-c", theirs, str(csv), which], capture_output=True, text=True
-    )
-    if out.returncode:
-        sys.exit(f"chinchilla 0.2.0 failed:\n{out.stderr[-3000:]}")
-    return json.loads(out.stdout.split("RESULT")[1])
+    return json.loads(peer.answer(theirs, csv, which))
 
 
 if __name__ == "__main__":

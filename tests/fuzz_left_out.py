@@ -28,8 +28,9 @@ WHY = {
     "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric "
     "and LawFit's methods": """
         forms.* optimum.* coupled.* freedom.* inputs.* intervals.* solver.* lawfit.ends
-        lawfit.as_array lawfit.LawFit.propagate lawfit.LawFit.problem laws.checked_counts
-        laws.Law.work laws.Law.natural laws.Law.rescaled laws.Law.loss laws.Law.centred
+        ceiling.baseline_of lawfit.as_array lawfit.LawFit.propagate lawfit.LawFit.problem
+        laws.checked_counts laws.Law.work laws.Law.natural laws.Law.rescaled laws.Law.loss
+        laws.Law.centred
         laws.Law.best_on_budget""",
     "batches, in every step of training: positions come from the feed": """
         dataset.DataSource.batch sample.Pair.batch sample.tokens_of sample.as_tensors

@@ -330,7 +330,8 @@ def _mutated(v, rng, depth=0):
 # What an answer may hold
 
 POSITIVE = re.compile(
-    r"^(optimal_|target_)?(params|tokens|compute|loss)(_lower|_upper)?$|^(num_params|num_tokens|expected_loss|tokens_per_param|compute_budget|flops)(_lower|_upper)?$"
+    r"^((optimal_|target_)?(params|tokens|compute|loss)|num_params|num_tokens|expected_loss"
+    r"|tokens_per_param|compute_budget|flops)(_lower|_upper)?$"
 )
 MOST = 1e46
 

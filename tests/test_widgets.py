@@ -341,6 +341,16 @@ def test_result_explorer_starts_from_the_data_the_runs_had():
             np.testing.assert_allclose(table.loc[row].dropna()[:1], told[name], rtol=1e-6)
 
 
+def test_the_bounded_law_is_offered_where_its_ceiling_is_known(runs, result):
+    assert "bounded" not in result.analysis.explore().controls["law"].options
+    bounded = Result.from_runs(runs, baseline_loss=10.8).analysis
+    e = bounded.explore()
+    e.box
+    assert e.controls["law"].value == "bounded" and e.controls["fixed_E"].disabled
+    fit = e.compute(**e.values()).fit
+    assert fit.params == pytest.approx(bounded.law.params)
+
+
 def test_a_control_that_changes_nothing_is_off():
     e = Result.from_runs(root / "benchmarks" / "results" / "vit_cifar.csv").analysis.explore()
     e.box

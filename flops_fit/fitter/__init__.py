@@ -4,10 +4,11 @@ from ..lazy import lazily
 __getattr__, __dir__, __all__ = lazily(__name__, {
     "analyzer": "ScalingLawAnalyzer",
     "answers": "LawFit",
-    "ceiling": "CEILING_PRIORS fit_bounded",
+    "ceiling": "CEILING_PRIORS baseline_of fit_bounded",
     "coupled":
-        "PRIORS near_optimal_weights lowest_loss scale posterior_mode posterior_spread "
-        "lack_of_fit fit_coupled",
+        "PRIORS ABOUT_RUNS near_optimal_weights lowest_loss prior_moments scale "
+        "posterior_mode solved_terms posterior_spread noise_warnings lack_of_fit "
+        "fit_coupled check_coupled raised_on",
     "curves": "IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
     "diagnostics": "design_warnings grid_edges parabola_bias disagreements diagnose next_step",
     "forms":

@@ -7,51 +7,33 @@ __all__ = ['fit_repeats']
 
 # %% ../../nbs/fitter/07_repeats.ipynb #152f6abb
 import numpy as np
-from ..errors import FitError, FitWarning, refuse
-from .coupled import posterior_mode, posterior_spread
+from ..errors import FitError
+from .coupled import (ABOUT_RUNS, check_coupled, noise_warnings, posterior_mode,
+                                      posterior_spread, raised_on)
 from .lawfit import LawFit, as_array
 from .laws import COUPLED_REPEATS, REPEATS
 
-# %% ../../nbs/fitter/07_repeats.ipynb #7f1e7eac
-def _unfitted(coupled, U):
-    "A LawFit of the repeats law to the runs of the coupled one"
-    data = {**coupled.data, "U": np.minimum(U, coupled.data["D"])}
-    p, published = len(COUPLED_REPEATS.params), np.log([REPEATS["R_D"], REPEATS["R_N"]])
-    return LawFit(COUPLED_REPEATS, theta=None, root=None, objective=np.nan, data=data,
-                  x0=coupled.x0, y0=coupled.y0, k=coupled.k, M=np.eye(p), c=np.zeros(p),
-                  lower=np.r_[coupled.lower, np.log([1e-2, 1e-2])],
-                  upper=np.r_[coupled.upper, np.log([1e5, 1e5])],
-                  prior_mean=np.r_[coupled.prior_mean, published],
-                  form=coupled.form, noise_in_loss=True)
-
-def _warnings(fit, coupled):
-    "Those of the coupled fit that are about the runs, and whether they scatter"
-    about_runs = ("few_groups", "few_runs", "duplicated_rows", "local_fit", "priors_do_not_suit")
-    out = [w for w in coupled.warnings if w.code in about_runs]
-    if fit.sigma > .02:
-        remedy = "Check learning rates and schedules of the worst residuals; repeat some runs."
-        out.append(FitWarning("noisy", f"The runs scatter {fit.sigma:.1%} around the law.", remedy))
-    return out
-
 # %% ../../nbs/fitter/07_repeats.ipynb #174e6e35
 def fit_repeats(
-    coupled,       # the coupled `LawFit` of the same runs
+    coupled,       # the coupled `LawFit` of the same runs, none of its parameters held
     unique_tokens, # unique tokens each run had (n,)
 )->LawFit:
     """The coupled law for repeated data, with weak priors.
     Raises `FitError` where unique_tokens are not positive numbers, one a run"""
-    if not isinstance(coupled, LawFit) or coupled.prior_root is None:
-        refuse("coupled", "the coupled LawFit of the same runs", coupled,
-               "pass fit_parametric(..., law='coupled')", FitError)
-    n, U = coupled.num_runs, as_array(unique_tokens, "unique_tokens")
+    n, U = check_coupled(coupled).num_runs, as_array(unique_tokens, "unique_tokens")
     if U.shape not in ((), (n,)):
         raise FitError(f"unique_tokens: expected {n} values, one a run, got shape {U.shape}.")
 
-    fit = _unfitted(coupled, U)
+    published, bounds = np.log([REPEATS["R_D"], REPEATS["R_N"]]), np.log([[1e-2]*2, [1e5]*2])
+    fit = raised_on(coupled, COUPLED_REPEATS, *bounds, U=np.minimum(U, coupled.data["D"]),
+                    prior_mean=np.r_[coupled.prior_mean, published])
     with np.errstate(divide="ignore"): # no prior: infinitely wide
         as_left = 2*coupled.sigma/coupled.prior_root
     sd = np.r_[as_left, 1., 1.]
     starts = [np.r_[coupled.theta, np.log([R_D, REPEATS["R_N"]])] for R_D in (4., 15., 60.)]
     fit = posterior_mode(fit, sd, np.array(starts), coupled.residuals)
-    fit.warnings = _warnings(fit, coupled)
+
+    about_runs = (*ABOUT_RUNS, "priors_do_not_suit")
+    passed_on = [w for w in coupled.warnings if w.code in about_runs]
+    fit.warnings = passed_on + noise_warnings(fit)
     return posterior_spread(fit)

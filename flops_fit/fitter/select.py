@@ -12,7 +12,7 @@ from ..errors import (LARGEST, SMALLEST, FitError, FitWarning, check_kind, check
                               check_numbers, refuse)
 from .intervals import spread
 from .lawfit import LawFit
-from .ceiling import fit_bounded
+from .ceiling import baseline_of, fit_bounded
 from .laws import BOUNDED
 from .parametric import fit_parametric
 from .repeats import fit_repeats
@@ -87,8 +87,7 @@ def _fitted_below(fit, low, U):
                           compute=d["compute"][low], flops_factor=fit.k)
     parts = {name: part} if part.plain is None else {name: part, "chinchilla": part.plain}
     if fit.law is BOUNDED:
-        baseline_loss = float(np.exp(fit.prior_mean[BOUNDED.params.index("L0")]))
-        parts = {"bounded": fit_bounded(part, baseline_loss), **parts}
+        parts = {"bounded": fit_bounded(part, baseline_of(fit)), **parts}
     if U is None or name != "coupled": return parts
     return {"repeats": fit_repeats(part, U[low]), **parts}
 

@@ -12,6 +12,7 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from ..errors import FitError, check_kind
 from ..fitter.report import ScalingAnalysis
+from ..fitter.ceiling import baseline_of
 from ..fitter.curves import fit_envelope, fit_isoflop
 from ..fitter.laws import LAWS
 from ..fitter.parametric import fit_parametric
@@ -56,8 +57,6 @@ def _runs_to_tick(self:AnalysisExplorer):
     return units, [f"{(units == i).sum()} runs {place(kind)}" for i, kind in enumerate(kinds)]
 
 # %% ../../nbs/plotter/03b_explore_analysis.ipynb #b1e06578
-_DELTAS = (1e-4, 3e-4, 1e-3, 3e-3, .01, .03, .1)
-
 @patch
 def _choices(self:AnalysisExplorer):
     "Approaches and laws these runs allow, and values of E, as (label, value)"
@@ -68,9 +67,20 @@ def _choices(self:AnalysisExplorer):
                   ("1: the envelope of curves", "envelope", a.envelope is not None)]
     unique = "unique_tokens" in runs and runs.unique_tokens.notna().all()
     laws = [name for name, law in LAWS.items() if unique or not law.needs_unique]
+    if a.bounded is None: laws.remove("bounded") # nobody said how high the ceiling is
     levels = np.round(float(runs.loss.min())*np.linspace(0, .98, 50), 3)
     return ([(text, name) for text, name, possible in approaches if possible], laws,
             [("free", -1.), *((f"{e:.3f}", e) for e in levels)])
+
+@patch
+def _first_law(self:AnalysisExplorer):
+    "The form shown first: the one that answers where all tokens are new"
+    a = self.analysis
+    if a.law is None: return "chinchilla"
+    return "coupled" if a.bounded is None else "bounded"
+
+# %% ../../nbs/plotter/03b_explore_analysis.ipynb #b50b7bac
+_DELTAS = (1e-4, 3e-4, 1e-3, 3e-3, .01, .03, .1)
 
 @patch
 def _controls(self:AnalysisExplorer):
@@ -81,7 +91,7 @@ def _controls(self:AnalysisExplorer):
             "Hoffmann et al.'s three ways to find the optimum; those these runs allow",
             approaches, "law"),
         law=dropdown("Law L(N, D)", "The form that is fitted (approach 3)", laws,
-                     "coupled" if self.analysis.law is not None else "chinchilla"),
+                     self._first_law()),
         objective=dropdown(
             "Objective", "What is made small (approach 3; the coupled law sets its own)",
             [("Huber of log residuals", "huber"), ("squares of log residuals", "log"),
@@ -95,7 +105,8 @@ def _controls(self:AnalysisExplorer):
         without=Ticks(self.names, "Use these runs in the fit"))
 
 # %% ../../nbs/plotter/03b_explore_analysis.ipynb #9f8d727e
-_OWN_OBJECTIVE, _OWN_E = ("coupled", "repeats"), ("kaplan", "repeats")
+_OWN_OBJECTIVE = ("coupled", "bounded", "repeats")
+_OWN_E = ("kaplan", "bounded", "repeats")
 
 @patch
 def update(self:AnalysisExplorer, *args):
@@ -134,6 +145,7 @@ def _fit_law(self:AnalysisExplorer, runs, law, objective, delta, fixed_E):
     if how and objective == "huber": how["delta"] = delta or None
     if fixed_E >= 0 and law not in _OWN_E: how["fixed"] = dict(E=fixed_E)
     if LAWS[law].needs_unique: how["unique_tokens"] = runs.unique_tokens
+    if law == "bounded": how["baseline_loss"] = baseline_of(self.analysis.bounded)
     if "trunk" in runs and 1 < runs.trunk.nunique() < len(runs):
         how["groups"] = runs.trunk.astype(str)
     return fit_parametric(runs.num_params, runs.num_tokens, runs.loss, law=law,

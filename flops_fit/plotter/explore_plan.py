@@ -17,8 +17,9 @@ from ..planner.family import Family
 from ..planner.flops import rule_factor
 from ..planner.layout import cells_where, feasible, lay_out
 from ..planner.plan import DEVICES, SweepPlan
-from .explorer import (BLUE, INK, Explorer, button, control, dropdown, int_slider,
-                                        label, log_axis, log_slider, number, panels, rank_colors)
+from .explorer import (Explorer, button, control, dropdown, int_slider,
+                                        log_slider, number)
+from .style import BLUE, INK, label, log_axis, panels, rank_colors
 from ..text import flop, human
 
 # %% ../../nbs/plotter/04_explore_plan.ipynb #43f51187

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['control', 'int_slider', 'dropdown', 'number', 'log_slider', 'choice_slider', 'some_or_none', 'button', 'Ticks',
-           'Explorer', 'BLUE', 'VERMILION', 'GREEN', 'ORANGE', 'PINK', 'INK', 'rank_colors', 'panels', 'log_axis',
-           'label', 'simulated_mark', 'png']
+           'Explorer']
 
 # %% ../../nbs/plotter/02_explorer.ipynb #f8e964d3
 import base64
@@ -13,15 +12,8 @@ from html import escape
 import ipywidgets as W, numpy as np, traitlets
 from fastcore.basics import patch
 from ..errors import LARGEST, SMALLEST, check_choice, check_number, check_numbers
-from .style import (
-    BLUE, GREEN, INK, ORANGE, PINK, VERMILION, label, log_axis, panels, picture_html, png,
-    rank_colors, simulated_mark)
+from .style import picture_html
 from ..text import human
-
-# %% ../../nbs/plotter/02_explorer.ipynb #6b035bd1
-# handed on to the pages of the explorers
-_all_ = ["BLUE", "VERMILION", "GREEN", "ORANGE", "PINK", "INK", "rank_colors", "panels",
-         "log_axis", "label", "simulated_mark", "png"]
 
 # %% ../../nbs/plotter/02_explorer.ipynb #f44e881b
 _wide, _style = W.Layout(width="32em", max_width="100%"), dict(description_width="15em")
