@@ -27,8 +27,9 @@ WHY = {
         examples.gpt_config.shapes_near""",
     "the inside of a fit, a hundred times in each: what reaches it was checked by fit_parametric "
     "and LawFit's methods": """
-        forms.* optimum.* coupled.* freedom.* inputs.* intervals.* solver.* lawfit.ends
+        forms.* optimum.* coupled.* posterior.* freedom.* inputs.* intervals.* solver.* lawfit.ends
         ceiling.baseline_of lawfit.as_array lawfit.LawFit.propagate lawfit.LawFit.problem
+        lawfit.LawFit.form_error
         laws.checked_counts laws.Law.work laws.Law.natural laws.Law.rescaled laws.Law.loss
         laws.Law.centred
         laws.Law.best_on_budget""",

@@ -166,7 +166,7 @@ def test_parabolas_are_biased_by_wide_grids_and_cubics_less():
 
 def test_disagreement_is_told_with_the_parabolas_known_bias():
     a = ScalingLawAnalyzer(
-        dict(zip(("N", "D", "loss", "compute_budget"), sweep(noise=0.0005, width=2.5, truth=skew)))
+        dict(zip(("N", "D", "loss", "compute_budget"), sweep(noise=0.0005, width=3.0, truth=skew)))
     ).analyze()
     found = [w for w in a.warnings if w.code == "approaches_disagree" and "parabola" in w.message]
     assert found and "even without noise" in found[0].message and "parabola" in a.disagreement

@@ -6,9 +6,8 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "answers": "LawFit",
     "ceiling": "CEILING_PRIORS baseline_of fit_bounded",
     "coupled":
-        "PRIORS ABOUT_RUNS near_optimal_weights lowest_loss prior_moments scale "
-        "posterior_mode solved_terms posterior_spread noise_warnings lack_of_fit "
-        "fit_coupled check_coupled raised_on",
+        "PRIORS ABOUT_RUNS near_optimal_weights lowest_loss solved_terms noise_warnings "
+        "lack_of_fit fit_coupled check_coupled raised_on",
     "curves": "IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
     "diagnostics": "design_warnings grid_edges parabola_bias disagreements diagnose next_step",
     "forms":
@@ -26,6 +25,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
         "BOUNDED_REPEATS LAWS Law checked_counts",
     "optimum": "tokens_left family_optimum searched_optimum",
     "parametric": "fit_parametric",
+    "posterior": "FORM_ERROR prior_moments scale posterior_mode posterior_spread",
     "power_law": "PowerLawFit fit_power_law",
     "repeats": "fit_repeats",
     "report": "ScalingAnalysis",

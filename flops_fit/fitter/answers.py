@@ -64,7 +64,7 @@ def _penalty(self:LawFit, budgets, best, times, level):
     away = np.abs(np.log(times))
     here = away < 1e-6 # the optimum itself costs nothing
     # the penalty grows as (ln times)²
-    moved = 2*self.form[1]*self._beyond(budgets)/np.where(here, 1, away)
+    moved = 2*self.form_error(budgets)[1]/np.where(here, 1, away)
     value, slopes = self.propagate(h)
     half = self._quantile(level)*np.hypot(np.linalg.norm(slopes, axis=0), moved)
     return np.where(here, -np.inf, value), np.where(here, 0, half)

@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 from ..errors import FitWarning, FitError, check_number
 from .coupled import (ABOUT_RUNS, check_coupled, lowest_loss, noise_warnings,
-                                      posterior_mode, posterior_spread, prior_moments, raised_on,
-                                      solved_terms)
+                                      raised_on, solved_terms)
 from .forms import SOFTNESS
 from .lawfit import LawFit
 from .laws import BOUNDED
+from .posterior import posterior_mode, posterior_spread, prior_moments
 
 # %% ../../nbs/fitter/06b_ceiling.ipynb #9d383a97
 # mean and standard deviation of the logs; E is in units of the lowest loss, L0 of the known one

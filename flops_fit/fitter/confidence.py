@@ -164,12 +164,12 @@ def optimum_draws(self:LawFit,
     n, seed = _checked_times(n), _checked_seed(seed)
     self._determined(self._optimum(C, unique_tokens, inference_tokens))
     C, best = self._best(C, unique_tokens, inference_tokens)
-    optima, far = best(self._draw(n, seed)), self._beyond(C)
+    optima = best(self._draw(n, seed))
 
     z = np.random.default_rng([seed, 1]).normal(size=(3, n, 1))
-    on_loss, on_size = self.form
-    moved = on_size*far*z[0]
-    lost = on_loss*far*z[1] + (self.sigma*z[2] if self.noise_in_loss else 0)
+    on_loss, on_size = self.form_error(C)
+    moved = on_size*z[0]
+    lost = on_loss*z[1] + (self.sigma*z[2] if self.noise_in_loss else 0)
     optima = np.exp(optima + np.stack([moved, -moved, lost], -1))
     names = ("optimal_params", "optimal_tokens", "expected_loss")
     return {name: optima[..., i] for i, name in enumerate(names)}

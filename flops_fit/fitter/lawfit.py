@@ -39,7 +39,7 @@ class LawFit:
     upper:np.ndarray=None
     prior_mean:np.ndarray=None # (p,) the priors that took part, in working parameters
     prior_root:np.ndarray=None
-    form:tuple=(0., 0.)  # error of the form per e-fold of extrapolation: on ln loss, on ln N*
+    form:tuple=(0., 0.)  # error of the form at the largest run, on ln loss and on ln N*
     noise_in_loss:bool=False # does the interval of the optimal loss include sigma?
     reached:float=1.     # share of starts that ended here
     condition:float=np.nan # condition number of the scaled Jacobian
@@ -112,9 +112,12 @@ def _quantile(self:LawFit, level):
     return quantile(level, self.df, small=not {"groups", "weights"} & set(self.data))
 
 @patch
-def _beyond(self:LawFit, C):
-    "e-folds from the largest run to C, none below it: what the error of the form grows with"
-    return np.maximum(np.log(C/self.max_compute), 0)
+def form_error(self:LawFit,
+    C, # FLOPs of one run or more
+): # standard errors of ln loss and of ln N*, each in the shape of C
+    "What may be wrong with the form at C: as much again with every e-fold beyond the runs"
+    grown = 1 + np.maximum(np.log(C/self.max_compute), 0)
+    return self.form[0]*grown, self.form[1]*grown
 
 # %% ../../nbs/fitter/03_lawfit.ipynb #11b5ffae
 _LOSS = 69. # |ln loss| beyond which no loss lies: 1e-30 to 1e30
@@ -165,7 +168,8 @@ def predict(self:LawFit,
     if interval is None: return np.exp(loss).reshape(counts[0].shape)[()]
 
     t, (_, slopes) = self._quantile(level), self.propagate(h)
-    form, noise = self.form[0]*self._beyond(self.k*N*D), self.sigma*(interval == "prediction")
+    form, _ = self.form_error(self.k*N*D)
+    noise = self.sigma*(interval == "prediction")
     sd = np.sqrt(np.square(slopes).sum(0) + form**2 + noise**2)
     lower, upper = ends(loss, t*sd)
     return pd.DataFrame(dict(num_params=N, num_tokens=D, loss=np.exp(loss), lower=lower,
@@ -221,7 +225,7 @@ def _best(self:LawFit, C, unique_tokens=None, inference_tokens=0.):
 def _optimum(self:LawFit, C, unique_tokens=None, inference_tokens=0., level=.95):
     "What `optimum` says, whether the runs determine it or not"
     budgets, best = self._best(C, unique_tokens, inference_tokens)
-    t, far = self._quantile(level), self._beyond(budgets)
+    t = self._quantile(level)
 
     def h(theta): # ln N*, ln D*, ln L*, ln D*/N*
         b = best(theta)
@@ -230,14 +234,14 @@ def _optimum(self:LawFit, C, unique_tokens=None, inference_tokens=0., level=.95)
     with np.errstate(all="ignore"):
         value, slopes = self.propagate(h)
         variance, given = np.square(slopes).sum(0), np.exp(value)
-    on_loss, on_size = self.form
+    on_loss, on_size = self.form_error(budgets)
     noise = self.sigma if self.noise_in_loss else 0.
     sd = {"optimal_params": (on_size, 0.), "optimal_tokens": (on_size, 0.),
           "expected_loss": (on_loss, noise), "tokens_per_param": (2*on_size, 0.)}
 
     out = Answer(target_compute=budgets)
-    for i, (name, (rate, own)) in enumerate(sd.items()):
-        half = t*np.sqrt(variance[:, i] + (rate*far)**2 + own**2)
+    for i, (name, (form, own)) in enumerate(sd.items()):
+        half = t*np.sqrt(variance[:, i] + form**2 + own**2)
         low = SMALLEST if name in ("optimal_params", "optimal_tokens") else np.exp(-_LOSS)
         low, most = np.minimum(low, given[:, i]), np.maximum(LARGEST, given[:, i])
         out[name] = given[:, i]

@@ -8,10 +8,10 @@ __all__ = ['fit_repeats']
 # %% ../../nbs/fitter/07_repeats.ipynb #152f6abb
 import numpy as np
 from ..errors import FitError
-from .coupled import (ABOUT_RUNS, check_coupled, noise_warnings, posterior_mode,
-                                      posterior_spread, raised_on)
+from .coupled import ABOUT_RUNS, check_coupled, noise_warnings, raised_on
 from .lawfit import LawFit, as_array
 from .laws import COUPLED_REPEATS, REPEATS
+from .posterior import posterior_mode, posterior_spread, scale
 
 # %% ../../nbs/fitter/07_repeats.ipynb #174e6e35
 def fit_repeats(
@@ -28,7 +28,7 @@ def fit_repeats(
     fit = raised_on(coupled, COUPLED_REPEATS, *bounds, U=np.minimum(U, coupled.data["D"]),
                     prior_mean=np.r_[coupled.prior_mean, published])
     with np.errstate(divide="ignore"): # no prior: infinitely wide
-        as_left = 2*coupled.sigma/coupled.prior_root
+        as_left = 2*scale(coupled.residuals)/coupled.prior_root
     sd = np.r_[as_left, 1., 1.]
     starts = [np.r_[coupled.theta, np.log([R_D, REPEATS["R_N"]])] for R_D in (4., 15., 60.)]
     fit = posterior_mode(fit, sd, np.array(starts), coupled.residuals)
@@ -36,4 +36,4 @@ def fit_repeats(
     about_runs = (*ABOUT_RUNS, "priors_do_not_suit")
     passed_on = [w for w in coupled.warnings if w.code in about_runs]
     fit.warnings = passed_on + noise_warnings(fit)
-    return posterior_spread(fit)
+    return posterior_spread(fit, np.ones(fit.num_runs))

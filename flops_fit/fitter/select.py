@@ -63,8 +63,7 @@ def influence(
     def best(theta): return fit._best(C)[1](theta)[:, 0] # ln N*, ln D*, ln loss
 
     shift = best(_refitted_without(fit, group)) - best(fit.theta[None])
-    far = max(np.log(C/fit.max_compute), 0)
-    form = np.array([fit.form[1], fit.form[0]])*far # of ln N* and of ln loss
+    form = fit.form_error(C)[::-1] # of ln N* and of ln loss
     se = np.maximum(np.hypot(spread(best, fit.theta, fit.root)[[0, 2]], form), 1e-12)
     rows = [tuple(np.flatnonzero(group == g).tolist()) for g in range(group.max() + 1)]
     moved = pd.DataFrame(dict(rows=rows, shift_params=shift[:, 0], shift_loss=shift[:, 2],

@@ -104,9 +104,8 @@ def _log_losses(self:ResultExplorer, N, s):
     U = np.full(len(N), s.unique) if s.unique else None
     fitted, slopes = law.propagate(lambda theta: np.log(law._loss(theta, N, D, U)))
 
-    # the form's own error beyond the runs, and the noise of a run
-    beyond = law.form[0]*max(np.log(s.budget/law.max_compute), 0)
-    own = np.hypot(beyond, law.sigma if law.noise_in_loss else 0)
+    # the form's own error, and the noise of a run
+    own = np.hypot(law.form_error(s.budget)[0], law.sigma if law.noise_in_loss else 0)
     slopes = np.concatenate([np.full((1, len(N)), own), slopes])
     # not @: waking BLAS's threads costs more than the product
     return fitted, fitted + np.einsum("ij,jk->ik", self.z[:, :len(slopes)], slopes)
