@@ -51,7 +51,7 @@ def fits(runs, low, L0):
 
 
 def judged(name, source, runs, h, L0):
-    "Scores, a row a law, and the held-out runs, a row a law and run; both empty where there are few"
+    "Scores, a row a law, and the held-out runs, a row a law and run; none where runs are few"
     parts = split(runs, h)
     if parts is None:
         return [], []

@@ -12,7 +12,8 @@ environment of its own) gives no intervals.
 
 A set is judged at h when at least 8 runs lie below and 2 above near the optimum. Sets of one source
 (six of Gemstones') count as one in every mean; chinchilla 0.2.0, half a minute a fit, is given the
-first set of each source alone. Runs on repeated data are judged apart, all those above Cmax/h.
+first set of each source alone. Where L0 is not known (Llama's losses are normalised), the coupled
+law stands in for the bounded one. Runs on repeated data are judged apart, all those above Cmax/h.
 """
 
 import os
@@ -41,11 +42,11 @@ LAWS = ("chinchilla", "coupled", "bounded")
 
 
 def fit_law(law, runs, low, L0=None, **more):
-    "A law of ours, fitted to the runs `low`"
+    "A law of ours, fitted to the runs `low`; where L0 is not known, coupled in the bounded's place"
     a = runs[low]
+    if law == "bounded" and L0 is None:
+        law = "coupled"
     if law == "bounded":
-        if L0 is None:
-            raise FitError("the bounded law needs L0, which is not known here")
         more["baseline_loss"] = L0
     options = dict(compute=a.flops, flops_factor=flops_factor(runs), groups=groups_of(runs, low))
     return fit_parametric(a.num_params, a.num_tokens, a.loss, law=law, **options, **more)

@@ -2,8 +2,8 @@
 
 Judged are runs above Cmax/h whose N lies within a factor of 4 of the optimum. Where that optimum
 lies is read off the runs without any scaling law: a quadratic surface (with a skew across the
-valley) of log loss over (log N, log C) through the upper part of the set; it agrees with the isoFLOP
-minima where there are isoFLOP curves."""
+valley) of log loss over (log N, log C) through the upper part of the set; it agrees with the
+isoFLOP minima where there are isoFLOP curves."""
 
 import numpy as np
 import pandas as pd

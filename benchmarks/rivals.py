@@ -34,7 +34,7 @@ class Form:
 
     def predict(self, N, D, unique_tokens=None, interval=None):
         "A table: loss, and lower and upper, which are not known"
-        N, D = np.asarray(N, float), np.asarray(D, float)
+        N, D = np.atleast_1d(np.asarray(N, float)), np.atleast_1d(np.asarray(D, float))
         U = D if unique_tokens is None else np.minimum(np.asarray(unique_tokens, float), D)
         return pd.DataFrame(dict(loss=self.loss(N, D, U), lower=np.nan, upper=np.nan))
 
