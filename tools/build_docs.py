@@ -41,6 +41,7 @@ SECTIONS = {  # caption -> pages, in reading order; a pattern takes all that is 
     "Explanations": [
         "explanations/what_n_and_c_mean",
         "explanations/fits_and_intervals",
+        "explanations/how_true_is_it",
         "explanations/designing_a_sweep",
         "explanations/*",
     ],
