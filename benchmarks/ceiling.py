@@ -1,10 +1,11 @@
 """Small sweeps of our own, fitted below Cmax/h and asked above, with and without a ceiling; and
 what the ceiling costs on published runs of text.
 
-    python benchmarks/ceiling.py        (writes benchmarks/results/ceiling.csv and .md)
+    python benchmarks/ceiling.py        (writes benchmarks/results/ceiling.csv and .md, and every
+    held-out run of every set in held_out_runs.csv, for the page how_true_is_it)
 
 The sweeps lie in benchmarks/results: made with flops_fit on two cores, one seed each. Judged as in
-extrapolate.py: runs above Cmax/h whose N lies within a factor of 4 of the optimum. Two h that leave
+held_out.py: runs above Cmax/h whose N lies within a factor of 4 of the optimum. Two h that leave
 the same runs count once. L0 of a published set is ln of its vocabulary; Llama's losses are
 normalised, so there the coupled law answers.
 """
@@ -19,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE))
-import extrapolate
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+from held_out import flops_factor, groups_of, markdown, pooled, predictions, scores, split
+from published import baseline_loss, sets
 
 from flops_fit.fitter.ceiling import fit_bounded
 from flops_fit.fitter.parametric import fit_parametric
@@ -34,15 +35,13 @@ OWN = {  # table -> what it is, L0
     "tinystories_1024": ("a GPT on TinyStories", np.log(1024)),
     "vit_cifar": ("a vision transformer on CIFAR-10", np.log(10)),
 }
-VOCABULARY = dict(chinchilla=32000, gemstones=50432, olmo=100278, datablations=50257, steplaw=65536)
 LAWS = ("chinchilla", "coupled", "bounded")
 
 
 def fits(runs, low, L0):
     "law -> LawFit"
     a = runs[low]
-    k = float((runs.flops / runs.num_params / runs.num_tokens).median())
-    options = dict(compute=a.flops, flops_factor=k, groups=extrapolate.groups_of(runs, low))
+    options = dict(compute=a.flops, flops_factor=flops_factor(runs), groups=groups_of(runs, low))
     out = {
         law: fit_parametric(a.num_params, a.num_tokens, a.loss, law=law, **options)
         for law in ("chinchilla", "coupled")
@@ -52,36 +51,46 @@ def fits(runs, low, L0):
 
 
 def judged(name, source, runs, h, L0):
-    "A row a law, or none where too few runs lie on either side"
-    parts = extrapolate.split(runs, h)
+    "Scores, a row a law, and the held-out runs, a row a law and run; none where runs are few"
+    parts = split(runs, h)
     if parts is None:
-        return []
+        return [], []
     low, test, opt = parts
     what = dict(set=name, source=source, h=h, fitted=int(low.sum()), held=int(test.sum()))
     by_law = fits(runs, low, L0).items()
-    return [
-        dict(what, law=law, **extrapolate.scores(fit, runs, test, opt, h)) for law, fit in by_law
+    rows = [dict(what, law=law, **scores(fit, runs, test, opt, h)) for law, fit in by_law]
+    shown = [
+        predictions(fit, runs, test).assign(**what, law=law, largest=runs.flops[low].max())
+        for law, fit in by_law
     ]
+    return rows, shown
 
 
 def own():
-    "Rows of our own sweeps"
-    rows = []
+    "Our own sweeps: name, source, runs, the h to try, L0"
     for name, (_, L0) in OWN.items():
         runs = read_runs(pd.read_csv(HERE / "results" / f"{name}.csv"))
-        for h in (2, 3, 4, 5, 8, 10, 20, 30):
-            rows += judged(name, name, runs, h, L0)
-    return pd.DataFrame(rows).drop_duplicates(["set", "law", "fitted", "held"])
+        yield name, name, runs, (2, 3, 4, 5, 8, 10, 20, 30), L0
 
 
 def published():
-    "Rows of the published sets"
-    rows = []
-    for name, (source, runs) in extrapolate.sets().items():
-        words = VOCABULARY.get(source)
-        for h in (2.5, 8, 30):
-            rows += judged(name, source, runs, h, words and np.log(words))
-    return pd.DataFrame(rows)
+    "The published sets, likewise"
+    for name, (source, runs) in sets().items():
+        yield name, source, runs, (2.5, 8, 30), baseline_loss(source)
+
+
+def judge_all(some):
+    "Tables of scores and of held-out runs"
+    rows, shown, seen = [], [], set()
+    for name, source, runs, hs, L0 in some:
+        for h in hs:
+            scored, runs_shown = judged(name, source, runs, h, L0)
+            if not scored or (key := (name, scored[0]["fitted"], scored[0]["held"])) in seen:
+                continue
+            seen.add(key)
+            rows += scored
+            shown += runs_shown
+    return pd.DataFrame(rows), pd.concat(shown)
 
 
 def by_sweep(df):
@@ -92,14 +101,26 @@ def by_sweep(df):
     return out.assign(splits=by.size())
 
 
+def for_pictures(shown):
+    """The held-out runs by Chinchilla's form and by our law, which is the bounded one, or where L0
+    is not known the coupled. `largest` is the largest budget fitted"""
+    shown = shown[shown.law != "coupled"].replace({"law": {"bounded": "ours"}})
+    columns = "source set law h largest N D C measured predicted lower upper".split()
+    return shown[columns]
+
+
 if __name__ == "__main__":
-    ours, theirs = own(), published()
-    sweeps, text = by_sweep(ours), extrapolate.pooled(theirs)
+    (ours, our_runs), (theirs, their_runs) = judge_all(own()), judge_all(published())
+    sweeps, text = by_sweep(ours), pooled(theirs)
     print(sweeps.round(4).to_string(), text.round(4).to_string(), sep="\n\n")
-    pd.concat([ours, theirs]).round(6).to_csv(HERE / "results" / "ceiling.csv", index=False)
-    (HERE / "results" / "ceiling.md").write_text(
+
+    results = HERE / "results"
+    pd.concat([ours, theirs]).round(6).to_csv(results / "ceiling.csv", index=False)
+    runs = for_pictures(pd.concat([our_runs.assign(source="own"), their_runs]))
+    runs.to_csv(results / "held_out_runs.csv", index=False, float_format="%.6g")
+    (results / "ceiling.md").write_text(
         "# Under a ceiling\n\nMade by `python benchmarks/ceiling.py`; what is judged and how is "
         "written at its top. mean is of ln(measured/predicted): negative where a law promises too "
-        f"little.\n\nOur own small sweeps:\n\n{extrapolate.markdown(sweeps)}\n\n"
-        f"Published runs of text:\n\n{extrapolate.markdown(text)}\n"
+        f"little.\n\nOur own small sweeps:\n\n{markdown(sweeps)}\n\n"
+        f"Published runs of text:\n\n{markdown(text)}\n"
     )

@@ -66,6 +66,14 @@ def optimum(
     assert source.rstrip().endswith("```\n\nThe best `N*` and D for C.")
 
 
+def test_code_that_a_page_does_not_echo_is_not_shown():
+    kept = {"#| echo: false": ["remove-input"], "#| code-fold: true": ["hide-input"]}
+    for first in ("#| echo: false", "#| code-fold: true", "#| output: true", "# echo: false"):
+        cell = docs.shown(nbformat.v4.new_code_cell(f"{first}\nprint(1)"))
+        assert cell.source.endswith("print(1)") and "|" not in cell.source
+        assert cell.metadata.get("tags") == kept.get(first)
+
+
 def test_a_page_that_shows_nothing_is_seen(tmp_path):
     page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
     nbformat.write(page, tmp_path / "silent.ipynb")

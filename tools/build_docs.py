@@ -41,6 +41,7 @@ SECTIONS = {  # caption -> pages, in reading order; a pattern takes all that is 
     "Explanations": [
         "explanations/what_n_and_c_mean",
         "explanations/fits_and_intervals",
+        "explanations/how_true_is_it",
         "explanations/designing_a_sweep",
         "explanations/*",
     ],
@@ -60,6 +61,11 @@ html[data-theme=dark] .bd-content div.cell_output .text_html {
   background-color: transparent !important; color: inherit !important
 }
 """
+# Quarto's words for code that is not shown, or folded, and MyST's
+TAGS = {
+    r"(?m)^#\s*\|\s*echo:\s*false": "remove-input",
+    r"(?m)^#\s*\|\s*code-fold:\s*true": "hide-input",
+}
 HOST = r"https://flops-fit\.github\.io/flops_fit/"
 
 
@@ -129,6 +135,8 @@ def shown(cell):
         cell.source = re.sub(r"\{target=\S+?[^}]*\}", "", cell.source)
         return cell
 
+    if tags := [tag for words, tag in TAGS.items() if re.search(words, cell.source)]:
+        cell.metadata["tags"] = tags
     lines = [l for l in cell.source.splitlines() if not re.match(r"\s*#\s*\|", l)]
     cell.source = "\n".join(lines)
     if m := re.match(r"show_doc\(([\w.]+)", cell.source.strip()):
