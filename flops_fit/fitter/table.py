@@ -9,6 +9,7 @@ __all__ = ['ALIASES', 'read_runs', 'isoflop_budgets']
 import json
 from pathlib import Path
 import numpy as np, pandas as pd
+from scipy.signal import oaconvolve
 from ..errors import (LARGEST, SMALLEST, FitError, check_kind, check_number, check_numbers,
                               shown)
 
@@ -240,19 +241,49 @@ def isoflop_budgets(
     N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, error=FitError)
     c = np.log(check_numbers(C, "C", least=SMALLEST, most=LARGEST, n=len(N), error=FitError))
     width = check_number(width, "width", least=1e-6, most=100, error=FitError)
-    budgets, left = np.full(len(c), np.nan), np.ones(len(c), bool)
-    for peak in _peaks(c, width):
-        near = np.abs(c - peak) <= width
-        if not near.any() or (near & ~left).any(): continue # a higher peak has some of these runs
-        ring = (np.abs(c - peak) <= 3*width) & ~near
-        if len(np.unique(N[near])) >= 3 and near.sum() >= ring.sum():
-            budgets[near] = np.exp(np.median(c[near]))
-        left &= ~near
-        if not left.any(): break
-    return budgets if np.isfinite(budgets).sum() >= len(c)/2 else np.full(len(c), np.nan)
+    order = np.argsort(c, kind="stable")
+    x, found = c[order], np.full(len(c), np.nan)
+    peaks = _peaks(x, width)
+    spans = [ends for far in (width, 3*width) for ends in _within(x, peaks, far)]
+    taken = bytearray(len(c))
+    for i, j, below, above in zip(*spans):
+        # a higher peak has some of these runs; all peaks are as wide, so it has the first or last
+        if i >= j or taken[i] or taken[j - 1]: continue
+        taken[i:j] = b"\1"*(j - i)
+        if j - i < (above - below) - (j - i) or len(np.unique(N[order[i:j]])) < 3: continue
+        found[order[i:j]] = np.exp(np.median(x[i:j]))
+    return found if np.isfinite(found).sum() >= len(c)/2 else np.full(len(c), np.nan)
 
-def _peaks(c, width):
-    "Values of ln C at and around the runs, the densest first"
-    grid = np.unique(np.r_[c, (c[:, None] + np.linspace(-width, width, 9)).ravel()])
-    density = np.exp(-.5*((grid[:, None] - c)/(width/2.5))**2).sum(1)
-    return grid[np.argsort(-density, kind="stable")]
+def _within(x, peaks, far):
+    "Which of x (n,), in order, lie no farther than `far` from each peak: from, up to"
+    values, first = np.unique(x, return_index=True)
+    reach, last = far*(1 + 1e-9) + 1e-13, len(values) - 1
+    low = np.minimum(np.searchsorted(values, peaks - reach), last)
+    high = np.maximum(np.searchsorted(values, peaks + reach, "right"), 1)
+    low += np.abs(values[low] - peaks) > far # those on the edge itself, which rounding decides
+    high -= np.abs(values[high - 1] - peaks) > far
+    first = np.r_[first, len(x)]
+    return first[low].tolist(), first[high].tolist()
+
+def _peaks(x, width):
+    "Values of ln C at and around the runs, the densest first; x are theirs (n,), in order"
+    # a gap without runs may be shortened: nothing reaches across it
+    place = np.cumsum(np.r_[0., np.minimum(np.diff(x), 4*width)])
+    beside = np.linspace(-width, width, 9)
+    peaks, first = np.unique((x[:, None] + beside).ravel(), return_index=True)
+    at = (place[:, None] + beside).ravel()[first]
+    return peaks[np.argsort(-_density(place/width + 2, at/width + 2), kind="stable")]
+
+def _density(runs, at):
+    "How densely runs lie at some places, in widths: a Gaussian of .4 around each, on a fine grid"
+    cells = int(np.clip(4e6/runs[-1], 16, 1024)) # in a width
+    def beside(v): # the cell below, and how far beyond it
+        low = np.floor(v*cells).astype(int)
+        return low, v*cells - low
+
+    (low, part), size = beside(runs), int(np.ceil(runs[-1] + 3))*cells
+    count = np.bincount(low, 1 - part, size) + np.bincount(low + 1, part, size)
+    bell = np.exp(-.5*(np.arange(-2*cells, 2*cells + 1)/(.4*cells))**2)
+    smooth = oaconvolve(count, bell, mode="same")
+    low, part = beside(at)
+    return smooth[low]*(1 - part) + smooth[low + 1]*part
