@@ -225,6 +225,7 @@ def notes(table, **kwargs):
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.pq"])
 def test_parquet_with_the_types_it_keeps(tmp_path, name):
+    pytest.importorskip("pyarrow")
     df = pd.DataFrame(base).assign(
         num_params=pd.array([10**8, None, 4 * 10**8], dtype="Int64"),
         flops=6e18,
@@ -323,6 +324,7 @@ def test_normalised_losses_are_refused_with_the_reason():
 
 
 def test_what_was_noted_travels_and_does_no_harm(tmp_path):
+    pytest.importorskip("pyarrow")
     table = read_runs(pd.DataFrame(base).rename(columns=dict(loss="train_loss")))
     table.to_parquet(tmp_path / "a.parquet")
     for again in (table, table[:2], tmp_path / "a.parquet"):

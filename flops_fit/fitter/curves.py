@@ -26,6 +26,11 @@ def _run_columns(N, D, loss):
                   expected=f"runs of at most {LARGEST:.0e} FLOPs")
     return N, D, loss
 
+def _rows_of(label):
+    "Rows of each label, counted from 0, in their order"
+    rows = np.argsort(label, kind="stable")
+    return np.split(rows, np.cumsum(np.bincount(label))[:-1])
+
 def _checked_factor(k):
     return check_number(k, "flops_factor", least=1e-6, most=1e12, expected="a positive number",
                         error=FitError)
@@ -92,11 +97,6 @@ class IsoFlopFit:
         return np.polyval(row.coefficients, np.log(N) - row.centre)
 
 # %% ../../nbs/fitter/05_curves.ipynb #1857e552
-def _rows_of(label):
-    "Rows of each label, counted from 0, in their order"
-    rows = np.argsort(label, kind="stable")
-    return np.split(rows, np.cumsum(np.bincount(label))[:-1])
-
 def _budgets_of(C):
     "The budget of each run (n,): the geometric mean of the runs whose FLOPs are near"
     lnC = np.log(C)

@@ -226,28 +226,6 @@ def thinned(
     return runs.iloc[kept], [FitWarning("rows_sampled", message, remedy)]
 
 # %% ../../nbs/fitter/09_table.ipynb #e4f98cf9
-def isoflop_budgets(
-    N,        # parameters of each run, (n,)
-    C,        # FLOPs of each run, (n,)
-    width=.13,# how far in log C a run may lie from its budget
-): # (n,) the budget of each run, NaN where it belongs to none
-    "Budgets around which the compute of the runs piles up"
-    N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, error=FitError)
-    c = np.log(check_numbers(C, "C", least=SMALLEST, most=LARGEST, n=len(N), error=FitError))
-    width = check_number(width, "width", least=1e-6, most=100, error=FitError)
-    order = np.argsort(c, kind="stable")
-    x, found = c[order], np.full(len(c), np.nan)
-    peaks = _peaks(x, width)
-    spans = [ends for far in (width, 3*width) for ends in _within(x, peaks, far)]
-    taken = bytearray(len(c))
-    for i, j, below, above in zip(*spans):
-        # a higher peak has some of these runs; all peaks are as wide, so it has the first or last
-        if i >= j or taken[i] or taken[j - 1]: continue
-        taken[i:j] = b"\1"*(j - i)
-        if j - i < (above - below) - (j - i) or len(np.unique(N[order[i:j]])) < 3: continue
-        found[order[i:j]] = np.exp(np.median(x[i:j]))
-    return found if np.isfinite(found).sum() >= len(c)/2 else np.full(len(c), np.nan)
-
 def _within(x, peaks, far):
     "Which of x (n,), in order, lie no farther than `far` from each peak: from, up to"
     values, first = np.unique(x, return_index=True)
@@ -281,3 +259,26 @@ def _density(runs, at):
     smooth = oaconvolve(count, bell, mode="same")
     low, part = beside(at)
     return smooth[low]*(1 - part) + smooth[low + 1]*part
+
+# %% ../../nbs/fitter/09_table.ipynb #6979c628
+def isoflop_budgets(
+    N,        # parameters of each run, (n,)
+    C,        # FLOPs of each run, (n,)
+    width=.13,# how far in log C a run may lie from its budget
+): # (n,) the budget of each run, NaN where it belongs to none
+    "Budgets around which the compute of the runs piles up"
+    N = check_numbers(N, "N", least=SMALLEST, most=LARGEST, error=FitError)
+    c = np.log(check_numbers(C, "C", least=SMALLEST, most=LARGEST, n=len(N), error=FitError))
+    width = check_number(width, "width", least=1e-6, most=100, error=FitError)
+    order = np.argsort(c, kind="stable")
+    x, found = c[order], np.full(len(c), np.nan)
+    peaks = _peaks(x, width)
+    spans = [ends for far in (width, 3*width) for ends in _within(x, peaks, far)]
+    taken = bytearray(len(c))
+    for i, j, below, above in zip(*spans):
+        # a higher peak has some of these runs; all peaks are as wide, so it has the first or last
+        if i >= j or taken[i] or taken[j - 1]: continue
+        taken[i:j] = b"\1"*(j - i)
+        if j - i < (above - below) - (j - i) or len(np.unique(N[order[i:j]])) < 3: continue
+        found[order[i:j]] = np.exp(np.median(x[i:j]))
+    return found if np.isfinite(found).sum() >= len(c)/2 else np.full(len(c), np.nan)
