@@ -428,3 +428,20 @@ def test_an_analysis_says_what_it_thinned(monkeypatch):
     analysis = ScalingLawAnalyzer(pd.DataFrame(dict(N=N, D=D, loss=loss))).analyze()
     assert len(analysis.runs) == 60 and analysis.law.num_runs == 60
     assert "rows_sampled" in {w.code for w in analysis.warnings}
+
+
+def test_bits_a_byte_are_fitted_as_they_are_and_never_called_nats():
+    C = np.repeat(np.geomspace(1e18, 1e20, 5), 7)
+    N = np.sqrt(C / 120) * np.tile(np.geomspace(0.2, 5, 7), 5)
+    D = C / 6 / N
+    nats = 1.7 + 400 / N**0.34 + 410 / D**0.28
+    nats *= np.exp(0.003 * np.random.default_rng(0).normal(size=len(C)))
+    per_byte = 1 / (4.3 * np.log(2))
+    table = pd.DataFrame(dict(N=N, D=D))
+    a = ScalingLawAnalyzer(table.assign(val_loss=nats)).analyze()
+    b = ScalingLawAnalyzer(table.assign(val_bpb=nats * per_byte)).analyze()
+    ours, theirs = a.predict(1e21), b.predict(1e21)
+    assert np.isclose(ours.optimal_params, theirs.optimal_params, rtol=1e-4)
+    assert np.isclose(ours.expected_loss * per_byte, theirs.expected_loss, rtol=1e-5)
+    assert np.isclose(a.law.params["E"] * per_byte, b.law.params["E"], rtol=1e-3)
+    assert "nats" not in b.summary() + b._repr_html_() + b.chinchilla_table()
