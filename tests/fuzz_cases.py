@@ -557,6 +557,7 @@ def _tables():
         blank=TABLE,
     )
     good("table.read_runs, file", r.read_runs, lambda: dict(source=_csv()), weight=1, blank=TABLE)
+    good("table.notes_of", r.notes_of, lambda: dict(table=r.read_runs(runs().copy())), weight=1)
     good(
         "table.isoflop_budgets",
         r.isoflop_budgets,

@@ -43,7 +43,11 @@ WHY = {
         sample.name_of dataset.is_hugging_face examples.tinystories.tokenizer_files""",
     "the inside of best_rate, calibrate and check_rates, which are called and check what they are "
     "given": "rates.Parabola* rates.try_rates",
-    "it raises whatever it is given": "errors.refuse",
+    "it raises whatever it is given": "errors.refuse names.refuse_missing",
+    "the inside of read_runs and of an analysis, which are called: tables come to them as pandas "
+    "made them": """
+        names.plain_name names.find_columns names.about_columns names.likely_columns
+        table.thinned""",
     "steps of Explorer.table and Explorer.figure, which are called": """
         explore_*Explorer.* explorer.Explorer.*""",
     "pieces of widgets, which ipywidgets checks by itself; test_widgets drives them": """

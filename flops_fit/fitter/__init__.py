@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "laws":
         "CHINCHILLA COUPLED BOUNDED KAPLAN DATA_CONSTRAINED COUPLED_REPEATS "
         "BOUNDED_REPEATS LAWS Law checked_counts",
+    "names": "ALIASES plain_name find_columns about_columns likely_columns refuse_missing",
     "optimum": "tokens_left family_optimum searched_optimum",
     "parametric": "fit_parametric",
     "posterior": "FORM_ERROR prior_moments scale posterior_mode posterior_spread",
@@ -31,6 +32,6 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "report": "ScalingAnalysis",
     "select": "check_fit check_budget influence held_out held_out_at_top choose_law",
     "solver": "huber Problem Solution solve condition reached best_of",
-    "table": "ALIASES read_runs isoflop_budgets",
+    "table": "read_runs notes_of thinned isoflop_budgets",
     "..errors": "FitError FitWarning",
 })

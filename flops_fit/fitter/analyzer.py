@@ -16,7 +16,7 @@ from .parametric import fit_parametric
 from .repeats import fit_repeats
 from .report import ScalingAnalysis
 from .select import choose_law, held_out_at_top
-from .table import isoflop_budgets, read_runs
+from .table import isoflop_budgets, notes_of, read_runs, thinned
 from ..text import flop, human
 
 # %% ../../nbs/fitter/13_analyzer.ipynb #ca624d1e
@@ -196,6 +196,7 @@ class ScalingLawAnalyzer:
     def analyze(self)->ScalingAnalysis:
         "Fit everything. Raises `FitError` when no run is completed"
         runs, unfinished, about_runs = _completed(self.table)
+        runs, about_rows = thinned(runs)
         k, about_k = _compute_factor(runs, self.flops_factor)
         laws = _laws(runs, k)
         if "compute_budget" in runs: curves = _curves(runs, k)
@@ -207,6 +208,7 @@ class ScalingLawAnalyzer:
         analysis = ScalingAnalysis(runs, **laws.fits, **curves.fits, **envelope.fits,
                                    flops_factor=k, unfinished=unfinished,
                                    skipped=laws.skipped | curves.skipped | envelope.skipped)
-        seen = [*about_runs, *about_k, *laws.warnings, *curves.warnings, *envelope.warnings]
+        seen = [*notes_of(self.table), *about_rows, *about_runs, *about_k]
+        seen += [*laws.warnings, *curves.warnings, *envelope.warnings]
         seen += _limited(analysis) + diagnose(analysis) + analysis.disagreements()
         return replace(analysis, warnings=_merged(seen))

@@ -25,7 +25,9 @@ def near_optimal_weights(
     power=0., # of compute
 ): # weights (n,) with mean 1
     "Near-optimal runs count more and, with a power, large ones"
-    best = np.array([loss[C <= 1.05*c].min() for c in C])
+    order = np.argsort(C, kind="stable")
+    lowest = np.minimum.accumulate(loss[order])
+    best = lowest[np.searchsorted(C[order], 1.05*C, "right") - 1]
     w = (C/C.max())**power/(1 + (np.log(loss/best)/.1)**2)
     return w/w.mean()
 

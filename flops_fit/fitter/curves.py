@@ -26,6 +26,11 @@ def _run_columns(N, D, loss):
                   expected=f"runs of at most {LARGEST:.0e} FLOPs")
     return N, D, loss
 
+def _rows_of(label):
+    "Rows of each label, counted from 0, in their order"
+    rows = np.argsort(label, kind="stable")
+    return np.split(rows, np.cumsum(np.bincount(label))[:-1])
+
 def _checked_factor(k):
     return check_number(k, "flops_factor", least=1e-6, most=1e12, expected="a positive number",
                         error=FitError)
@@ -97,7 +102,7 @@ def _budgets_of(C):
     lnC = np.log(C)
     order, label = np.argsort(lnC), np.zeros(len(C), int)
     label[order] = np.cumsum(np.r_[0, np.diff(lnC[order]) > .05])
-    return np.exp(np.array([lnC[label == l].mean() for l in label]))
+    return np.exp([lnC[at].mean() for at in _rows_of(label)])[label]
 
 def _minimum(C, N, D, loss, degree):
     "The row of one budget's minimum (None where there is none), and a warning (or None)"
@@ -154,10 +159,9 @@ def fit_isoflop(
     budgets = check_numbers(budgets, "budgets", least=SMALLEST, most=LARGEST, n=len(N),
                             error=FitError)
 
-    found = []
-    for C in np.unique(budgets):
-        at = budgets == C
-        found.append(_minimum(C, N[at], D[at], loss[at], degree))
+    each, label = np.unique(budgets, return_inverse=True)
+    found = [_minimum(C, N[at], D[at], loss[at], degree)
+             for C, at in zip(each.tolist(), _rows_of(label))]
     minima = pd.DataFrame([row for row, _ in found if row is not None])
     warnings = [w for _, w in found if w is not None]
     return IsoFlopFit(minima, *_lines(minima, weighted), degree, warnings)
@@ -180,9 +184,11 @@ def _on_envelope(C, N, loss, bins):
     "Positions of the points on the envelope"
     edges = np.linspace(np.log(C.min()), np.log(C.max())*(1 + 1e-12) + 1e-9, bins + 1)
     bin_of = np.digitize(np.log(C), edges) - 1
-    best = [np.flatnonzero(bin_of == i)[np.argmin(loss[bin_of == i])] for i in np.unique(bin_of)]
+    best = [at[np.argmin(loss[at])] for at in _rows_of(bin_of) if len(at)]
     # a bin whose best is beaten by less compute saw no good run
-    best = [i for i in best if loss[i] <= loss[C <= C[i]].min()]
+    order = np.argsort(C, kind="stable")
+    least = np.minimum.accumulate(loss[order])[np.searchsorted(C[order], C[best], "right") - 1]
+    best = [i for i, low in zip(best, least) if loss[i] <= low]
     # where the smallest or largest size wins, one that was not run might have
     inner = [i for i in best if N.min() < N[i] < N.max()]
     return inner if len(set(N[inner])) > 2 else best

@@ -43,12 +43,15 @@ def _run_scores(Z, score):
 
 def _group_scores(Z, score, group):
     "Scores (q,G) of groups of runs that err together (CR3); group (n,) counts from 0"
-    scores = []
-    for i in range(group.max() + 1):
-        at = group == i
-        left = np.eye(at.sum()) - Z[:, at].T@Z[:, at]
-        scores.append(Z[:, at]@_solved(left + 1e-6*np.eye(len(left)), score[at]))
-    return np.array(scores).T
+    q, G = len(Z), group.max() + 1
+    def of_groups(v): return np.bincount(group, v, minlength=G)
+
+    left = np.empty((G, q, q))
+    for a in range(q):
+        for b in range(a + 1): left[:, a, b] = left[:, b, a] = -of_groups(Z[a]*Z[b])
+    left += (1 + 1e-6)*np.eye(q) # Z(a - Z'Z)⁻¹ = (a - ZZ')⁻¹Z: q by q, however long the group
+    scores = np.stack([of_groups(row*score) for row in Z], 1)
+    return np.linalg.solve(left, scores[..., None])[..., 0].T
 
 # %% ../../nbs/fitter/02_intervals.ipynb #e03c82d2
 def covariance_root(

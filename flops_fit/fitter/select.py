@@ -37,35 +37,79 @@ def check_budget(
                         expected="a positive number of FLOPs", error=FitError)
 
 # %% ../../nbs/fitter/10_select.ipynb #606a6e7d
-def _refitted_without(fit, group):
-    "Working parameters (G,p) of refits, each without the runs of one group"
-    n, G = fit.num_runs, group.max() + 1
-    kept = group[None] != np.arange(G)[:, None]
-    residuals, _ = fit.problem(fit.phi[None], np.zeros(1, int))
-    priors = residuals.shape[1] - n # they stay
-    weights = np.c_[kept*fit.data.get("weights", np.ones(n)), np.ones((G, priors))]
-    delta = np.r_[np.full(n, fit.delta), np.full(priors, np.inf)]
-    lower = -np.inf if fit.lower is None else fit.lower
-    upper = np.inf if fit.upper is None else fit.upper
-    refits = solve(fit.problem, np.repeat(fit.phi[None], G, 0), delta, weights,
+def _weighed(fit):
+    "Weights and Huber's delta of each residual: runs first, then priors, which have weight one"
+    n, priors = fit.num_runs, len(fit.problem.at(fit.phi)[0]) - fit.num_runs
+    weights = np.r_[fit.data.get("weights", np.ones(n)), np.ones(priors)]
+    return weights, np.r_[np.full(n, fit.delta), np.full(priors, np.inf)]
+
+def _bounds(fit):
+    "Bounds on the free parameters"
+    return (-np.inf if fit.lower is None else fit.lower,
+            np.inf if fit.upper is None else fit.upper)
+
+def _refitted_without(fit, group, which):
+    "Working parameters of refits, each without the runs of one of the groups `which`"
+    weights, delta = _weighed(fit)
+    n, G = fit.num_runs, len(which)
+    kept = np.c_[group[None] != which[:, None], np.ones((G, len(weights) - n), bool)]
+    lower, upper = _bounds(fit)
+    refits = solve(fit.problem, np.repeat(fit.phi[None], G, 0), delta, kept*weights,
                    lower=lower, upper=upper, tol=1e-7, max_iter=60)
     return fit.problem.theta(refits.phi)
+
+# %% ../../nbs/fitter/10_select.ipynb #7a6c71c4
+def _stepped_without(fit, group):
+    "Working parameters (G,p) a Newton step from the fit, each without the runs of one group"
+    n, G = fit.num_runs, group.max() + 1
+    (r, J), (weights, delta) = fit.problem.at(fit.phi), _weighed(fit)
+    lower, upper = _bounds(fit)
+    free = np.flatnonzero((fit.phi > lower) & (fit.phi < upper)) # what is on a bound stays there
+    J, curve = J[free], weights*np.where(np.abs(r) > delta, .02, 1.) # as in the solver's own steps
+    pull = J*weights*np.clip(r, -delta, delta)
+    def of_groups(v): return np.bincount(group, v[:n], minlength=G)
+
+    H, own = (J*curve)@J.T, np.empty((G, len(free), len(free)))
+    for a in range(len(free)):
+        for b in range(a + 1): own[:, a, b] = own[:, b, a] = of_groups(curve*J[a]*J[b])
+    own = H + 1e-9*np.diag(np.diag(H)) - own
+    step = np.linalg.solve(own, np.stack([of_groups(v) for v in pull], 1)[..., None])[..., 0]
+
+    phi = np.repeat(fit.phi[None], G, 0)
+    phi[:, free] += np.clip(step, -1.5, 1.5)
+    return fit.problem.theta(np.clip(phi, lower, upper))
+
+# %% ../../nbs/fitter/10_select.ipynb #434c1dd6
+_REFITTED = 100_000 # rows that refits may cost, at least five refits: every one up to 316 runs
+
+def _best_without(fit, group, best):
+    "ln N*, ln D* and ln loss (G,3) without each group"
+    every, G = np.arange(group.max() + 1), group.max() + 1
+    count = max(5, _REFITTED//fit.num_runs)
+    if count >= G: return best(_refitted_without(fit, group, every))
+    out = best(_stepped_without(fit, group))
+    first = np.argsort(-np.abs(out[:, 0] - best(fit.theta[None])[:, 0]), kind="stable")[:count]
+    out[first] = best(_refitted_without(fit, group, first))
+    return out
 
 def influence(
     fit, # a `LawFit`
     C,   # target budget, FLOPs
 )->pd.DataFrame: # a row a run (or trunk), largest first: rows (tuple of row numbers), then shifts
     """How far ln N* and ln loss at C move when one run is left out: shift_params and shift_loss,
-    and in standard errors params_in_se and loss_in_se"""
+    and in standard errors params_in_se and loss_in_se. Beyond some 300 runs all but those that
+    move N* most are a Newton step, not a refit"""
     C, n = check_budget(C), check_fit(fit).num_runs
     group = fit.data.get("groups")
     group = np.arange(n) if group is None else np.unique(group, return_inverse=True)[1]
     def best(theta): return fit._best(C)[1](theta)[:, 0] # ln N*, ln D*, ln loss
 
-    shift = best(_refitted_without(fit, group)) - best(fit.theta[None])
+    shift = _best_without(fit, group, best) - best(fit.theta[None])
     form = fit.form_error(C)[::-1] # of ln N* and of ln loss
     se = np.maximum(np.hypot(spread(best, fit.theta, fit.root)[[0, 2]], form), 1e-12)
-    rows = [tuple(np.flatnonzero(group == g).tolist()) for g in range(group.max() + 1)]
+    ends = np.cumsum(np.bincount(group))
+    at = np.argsort(group, kind="stable").tolist()
+    rows = [tuple(at[i:j]) for i, j in zip([0, *ends[:-1].tolist()], ends.tolist())]
     moved = pd.DataFrame(dict(rows=rows, shift_params=shift[:, 0], shift_loss=shift[:, 2],
                               params_in_se=shift[:, 0]/se[0], loss_in_se=shift[:, 2]/se[1]))
     return moved.sort_values("params_in_se", key=np.abs, ascending=False, ignore_index=True)
