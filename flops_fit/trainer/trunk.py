@@ -197,7 +197,7 @@ def identity(
     return dict(trunk=getattr(e, "trunk", None), lr=e.lr, seed=e.seed, batch_size=e.batch_size,
                 recipe=stable_hash(recipe.decides()))
 
-class State(msgspec.Struct):
+class State(msgspec.Struct, kw_only=True):
     "What is saved with a trunk beside its tensors."
     step: Natural
     curve: list[tuple[Natural, Natural, Share, Finite]] # step, tokens, rate, loss

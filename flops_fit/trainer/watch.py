@@ -16,7 +16,7 @@ from .run import Share
 from .trunk import State, Stopped
 
 # %% ../../nbs/trainer/06b_watch.ipynb #5865c2b5
-class Checkpoint(State, kw_only=True):
+class Checkpoint(State):
     "What is saved with a trunk, and its place in the sweep."
     experiment: Name # whose steps these are
     start: Natural # the step at which its own begin
