@@ -15,7 +15,7 @@ from .fitter.report import ScalingAnalysis
 from .fitter.analyzer import ScalingLawAnalyzer
 from .planner.plan import SweepPlan
 from .text import flop, human
-from .trainer.run import Run
+from .trainer.run import Run, RunTable
 from .trainer.store import RunStore, load_checkpoint, write_atomic
 from .trainer.verification import Verification
 
@@ -25,7 +25,7 @@ class Result:
     "A finished sweep and its answers."
     analysis: ScalingAnalysis # what the runs say, by every approach
     plan: SweepPlan = None # what was planned; None for runs from elsewhere
-    runs: list = field(default_factory=list) # of `Run`, in the plan's order, failed ones too
+    runs: RunTable = field(default_factory=RunTable) # of `Run`s, in the plan's order, failed too
     output_dir: Path = None # the sweep's folder
     task: object = None # model, data and loss, for `verify` and `train`
     settings: dict = field(default_factory=dict) # how those run: executor, device, progress
@@ -61,7 +61,7 @@ def from_sweep(cls:Result,
     "Analyse the runs of a plan. Raises `FitError` when none is completed."
     check_kind(plan, "plan", SweepPlan, "a SweepPlan",
                fix="pass what plan_sweep gives, or use Result.from_runs(runs)")
-    runs = list(check_kind(runs, "runs", (list, tuple), "a list of runs"))
+    runs = RunTable(check_kind(runs, "runs", (list, tuple), "a list of runs"))
     output_dir = check_path(output_dir, "output_dir", optional=True)
     k = 6. if plan.flops_method == "exact" else plan.flops_method
     analysis = ScalingLawAnalyzer(runs, flops_factor=k).analyze()

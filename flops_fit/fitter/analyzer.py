@@ -73,19 +73,21 @@ def _laws(runs, k):
         no_law = FitWarning("no_law", f"No law was fitted to these {len(runs)} runs.", str(e))
         return _Found(warnings=[no_law], skipped=dict(coupled=str(e)))
 
-    fits = dict(law=coupled, coupled=coupled, plain=coupled.plain)
-    if (L0 := _baseline(runs)) is not None:
-        bounded = fit_bounded(coupled, L0)
-        fits |= dict(law=bounded, bounded=bounded)
+    bounded = _bounded(runs, coupled)
+    fits = dict(law=coupled, coupled=coupled, plain=coupled.plain) | bounded.fits
     if "unique_tokens" in runs and (runs.num_tokens > 1.01*runs.unique_tokens).any():
-        return _with_repeats(runs, fits)
-    law = fits["law"]
-    return _Found(fits | dict(held_out=held_out_at_top(law)), [*law.warnings])
+        found = _with_repeats(runs, fits)
+    else:
+        law = fits["law"]
+        found = _Found(fits | dict(held_out=held_out_at_top(law)), [*law.warnings])
+    return replace(found, skipped=bounded.skipped)
 
-def _baseline(runs):
-    "The loss of a model that knows nothing, where the runs say it; else None"
-    if "baseline_loss" not in runs or not (L0 := runs.baseline_loss.dropna()).size: return None
-    return float(L0.median())
+def _bounded(runs, coupled):
+    "The law under the loss of a model that knows nothing, where the runs say what that is"
+    if "baseline_loss" not in runs or not (L0 := runs.baseline_loss.dropna()).size: return _Found()
+    try: fit = fit_bounded(coupled, float(L0.median()))
+    except FitError as e: return _Found(skipped=dict(bounded=str(e)))
+    return _Found(dict(law=fit, bounded=fit))
 
 def _with_repeats(runs, fits):
     "The fits, with the law that discounts repeats, and the choice between the two"
@@ -191,14 +193,18 @@ class ScalingLawAnalyzer:
         L0 = check_number(baseline_loss, "baseline_loss", least=1e-30, most=1e30, optional=True,
                           error=FitError)
         if L0 is not None: self.table["baseline_loss"] = L0
+        self.baseline_loss = L0
         self.flops_factor = float(as_number(flops_factor))
 
     def analyze(self)->ScalingAnalysis:
-        "Fit everything. Raises `FitError` when no run is completed"
+        """Fit everything. Raises `FitError` when no run is completed, and where the runs are below
+        the baseline_loss that was passed"""
         runs, unfinished, about_runs = _completed(self.table)
         runs, about_rows = thinned(runs)
         k, about_k = _compute_factor(runs, self.flops_factor)
         laws = _laws(runs, k)
+        if self.baseline_loss is not None and "bounded" in laws.skipped:
+            raise FitError(laws.skipped["bounded"]) # it was asked for
         if "compute_budget" in runs: curves = _curves(runs, k)
         else:
             runs = runs.assign(compute_budget=isoflop_budgets(runs.num_params, runs.flops))

@@ -11,6 +11,7 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from ..errors import FitError
 from .analysis import ScalingAnalysis
+from .ceiling import baseline_of
 from .diagnostics import next_step
 from .lawfit import as_array
 from ..text import between, flop, human
@@ -130,6 +131,9 @@ def _facts(self:ScalingAnalysis):
         facts.append(self._optimum_fact())
         facts.append(f"N* grows as C^{N.exponent_a:.3f} ({N.a_ci[0]:.3f} to {N.a_ci[1]:.3f}), "
                      f"D* as C^{D.exponent_a:.3f}")
+    if self.law is not None and self.law is self.bounded:
+        facts.append(f"the bounded law answers: L0 = {_loss_text(baseline_of(self.law))}, the "
+                     "untrained model's loss")
     return facts + ([_test_fact(self)] if len(self.held_out) else [])
 
 # %% ../../nbs/fitter/12b_report.ipynb #971d06bf

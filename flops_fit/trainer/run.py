@@ -49,6 +49,7 @@ class Run(Experiment):
     micro_batch: Count | None = None # samples at once, where that was less than the batch
     retried_lr: Positive | None = None # the rate of the second try, where the first diverged
     own_steps: Count | None = None # optimizer steps this run took by itself
+    baseline_loss: Loss | None = None # L0, the untrained model's, on the first batch of its trunk
 
     @classmethod
     def of(cls, experiment, **outcome):

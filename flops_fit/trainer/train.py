@@ -88,7 +88,8 @@ def attempt(self:_Session, es, folder, again=None):
                 self.finish(left.pop(0), curve, again, **outcome)
     except (Stopped, ClaimLost, NewerFormat): raise
     except Diverged as err:
-        for e in left: self.finish(e, t.curve, again, status="diverged", error_message=str(err))
+        for e in left: self.finish(e, t.curve, again, status="diverged", error_message=str(err),
+                                   baseline_loss=t.baseline_loss)
     except Exception as err:
         why = "".join(traceback.format_exception(err))
         for e in left: self.finish(e, [], again, status="failed", error_message=why)
@@ -135,7 +136,7 @@ def branch(self:_Session, t, e, last, watch):
 
     curve = t.curve
     if state is not None: t.back(state)
-    return out | dict(wall_time_seconds=watch.seconds()), curve
+    return out | dict(wall_time_seconds=watch.seconds(), baseline_loss=t.baseline_loss), curve
 
 # %% ../../nbs/trainer/07_train.ipynb #f2dbbab1
 @patch

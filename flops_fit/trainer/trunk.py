@@ -17,7 +17,7 @@ from .evaluation import free_memory, is_out_of_memory
 from ..planner.plan import Count, Natural, stable_hash
 from .feed import Feed
 from ..files import beside
-from .run import Finite, Share
+from .run import Finite, Loss, Share
 from fastcore.basics import patch
 
 # %% ../../nbs/trainer/06_trunk.ipynb #c04faa82
@@ -72,6 +72,7 @@ class Trunk:
         self.autocast = autocast_for(recipe.precision, device)
         self.step, self.curve = 0, []
         self.sum, self.count = torch.zeros((), device=device), 0
+        self.baseline_loss = None # L0, the untrained model's: the first step measures it
 
     def advance(self, to, num_steps, every, each=None):
         """Train until step `to` of a run of `num_steps`, noting the loss about `every` steps.
@@ -83,6 +84,7 @@ class Trunk:
             factor = self.recipe.lr_factor(self.step, num_steps, self.e.warmup_steps)
             for g, peak in zip(self.opt.param_groups, self.peaks): g["lr"] = peak*factor
             loss = self.gradient(*self.feed(self.step))
+            if self.step == 0: self.baseline_loss = _baseline(loss)
             if self.recipe.clip: torch.nn.utils.clip_grad_norm_(self.params, self.recipe.clip)
             self.opt.step()
 
@@ -124,6 +126,10 @@ def _parts(self:Trunk, x, y):
     if not y.is_floating_point() and y.ndim > 1: # one wait for the device, not one a part
         counts = torch.stack([(p != -100).sum() for p in ys]).tolist()
     return sum(self._part(xp, yp, n/sum(counts)) for xp, yp, n in zip(xs, ys, counts) if n)
+
+def _baseline(loss):
+    "The loss of the first batch as a number; None where no law can be fitted to it."
+    return L0 if 0 < (L0 := float(loss)) < 1e30 else None
 
 # %% ../../nbs/trainer/06_trunk.ipynb #9a7b5a4f
 def astray(losses, first=5, long=20):
@@ -191,20 +197,21 @@ def identity(
     return dict(trunk=getattr(e, "trunk", None), lr=e.lr, seed=e.seed, batch_size=e.batch_size,
                 recipe=stable_hash(recipe.decides()))
 
-class State(msgspec.Struct):
+class State(msgspec.Struct, kw_only=True):
     "What is saved with a trunk beside its tensors."
     step: Natural
     curve: list[tuple[Natural, Natural, Share, Finite]] # step, tokens, rate, loss
     sum: Finite # of the losses since the last note
     count: Natural # of them
     micro: Count # samples through the model at once
+    baseline_loss: Loss | None = None # the untrained model's; not kept by earlier versions
 
 @patch
 def save(self:Trunk, path, stage=beside, **info):
     "To disk, with what it is of. Raises `OSError`."
     save_checkpoint(path, self.model, self.opt, self.rng(), stage, **identity(self.e, self.recipe),
                     step=self.step, curve=self.curve, sum=float(self.sum), count=self.count,
-                    micro=self.micro, **info)
+                    micro=self.micro, baseline_loss=self.baseline_loss, **info)
 
 @patch
 def load(self:Trunk, path, kind=State, **of):
@@ -216,7 +223,7 @@ def load(self:Trunk, path, kind=State, **of):
     self.set_rng(rng)
     self.step, self.curve, self.count = info.step, list(info.curve), info.count
     self.sum.fill_(info.sum)
-    self.micro = min(self.micro, info.micro)
+    self.micro, self.baseline_loss = min(self.micro, info.micro), info.baseline_loss
     return info
 
 # %% ../../nbs/trainer/06_trunk.ipynb #3a98550d
