@@ -27,10 +27,14 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "optimum": "tokens_left family_optimum searched_optimum",
     "parametric": "fit_parametric",
     "power_law": "PowerLawFit fit_power_law",
+    "reach":
+        "fall_in_trunks annealing_warnings widened missing_side bracketing_runs "
+        "bracketing side_warnings",
     "repeats": "fit_repeats",
     "report": "ScalingAnalysis",
     "select": "check_fit check_budget influence held_out held_out_at_top choose_law",
+    "shape": "settings_tried best_of_settings labels explained_by label_warnings",
     "solver": "huber Problem Solution solve condition reached best_of",
-    "table": "ALIASES read_runs isoflop_budgets",
+    "table": "ALIASES read_runs as_table columns_beside isoflop_budgets",
     "..errors": "FitError FitWarning",
 })
