@@ -2,6 +2,7 @@
 from ..lazy import lazily
 
 __getattr__, __dir__, __all__ = lazily(__name__, {
+    "agreement": "parabola_bias disagreements",
     "analyzer": "ScalingLawAnalyzer",
     "answers": "LawFit",
     "ceiling": "CEILING_PRIORS baseline_of fit_bounded",
@@ -10,7 +11,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
         "posterior_mode solved_terms posterior_spread noise_warnings lack_of_fit "
         "fit_coupled check_coupled raised_on",
     "curves": "IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
-    "diagnostics": "design_warnings grid_edges parabola_bias disagreements diagnose next_step",
+    "diagnostics": "design_warnings grid_edges diagnose next_step",
     "forms":
         "SOFTNESS REPEATS columns_of stack_slopes chinchilla_loss chinchilla_starts "
         "coupled_loss coupled_starts bounded_loss saturate best_size_for repeated_loss "

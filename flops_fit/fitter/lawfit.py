@@ -59,14 +59,14 @@ class LawFit:
     @cached_property
     def off_valley(self):
         "ln N/N* of each run at its own compute (n,): how far it lies from the law's valley"
-        with np.errstate(all="ignore"): best = self._best(self.data["compute"])[1](self.theta[None])
-        return np.log(self.data["N"]) - best[0, :, 0]
+        _, best = self._best(self.data["compute"])
+        with np.errstate(all="ignore"): n_opt = best(self.theta[None])[0, :, 0]
+        return np.log(self.data["N"]) - n_opt
 
     @property
     def too_far(self):
         "Do all runs lie more than a factor of 20 to one side of the valley?"
-        off = self.off_valley
-        return not (off.min() < np.log(20) and off.max() > -np.log(20))
+        return not (self.off_valley.min() < np.log(20) and self.off_valley.max() > -np.log(20))
 
 # %% ../../nbs/fitter/03_lawfit.ipynb #b6983c4e
 @patch(as_prop=True)
@@ -261,28 +261,24 @@ def _optimum(self:LawFit, C, unique_tokens=None, inference_tokens=0., level=.95)
 
 # %% ../../nbs/fitter/03_lawfit.ipynb #f6d0dcbf
 @patch
-def _seen(self:LawFit, best):
-    "`best`, or a `FitError` where all runs are so far from the valley that its place is a guess"
-    if not self.too_far: return best
-    off, C = self.off_valley, float(np.min(best["target_compute"]))
-    larger, times = off.min() > 0, float(np.exp(min(np.abs(off).min(), 99)))
-    run, missing = ("larger", "smaller") if larger else ("smaller", "larger")
-    raise FitError(f"C: expected a budget at which these runs determine the best model, got "
-                   f"{C:.3g} FLOPs from runs that are all {times:.2g} times {run} than the best "
-                   f"for their FLOPs, as the law puts it, or more. Run {missing} models at the "
-                   "cheapest budgets, until the loss rises again.")
-
-@patch
 def _determined(self:LawFit, best):
     """`best`, or a `FitError` where it is no answer: less than a parameter or a token, more than
     anybody could have, no loss"""
+    if self.too_far:
+        run, missing = ["larger", "smaller"][::1 if self.off_valley.min() > 0 else -1]
+        times = np.exp(np.abs(self.off_valley).min())
+        raise FitError("C: expected a budget at which these runs determine the best model, got "
+                       f"runs that are all {times:.2g} times {run} than the best for their FLOPs, "
+                       f"as the law puts it, or more. Run {missing} models at the cheapest "
+                       "budgets, until the loss rises again.")
+
     # less than one where the runs are in billions
     least_N, least_D = (min(1., self.data[v].min()) for v in "ND")
     names = ("optimal_params", "optimal_tokens", "expected_loss", "target_compute")
     N, D, L, C = (np.atleast_1d(best[name]) for name in names)
     good = (N >= least_N) & (N <= LARGEST) & (D >= least_D) & (D <= LARGEST)
     good &= np.abs(np.log(np.where(L > 0, L, 1e-300))) < _LOSS
-    if good.all(): return self._seen(best)
+    if good.all(): return best
 
     i = int(np.argmin(good))
     raise FitError(f"C: expected a budget at which these runs determine the best model, got "

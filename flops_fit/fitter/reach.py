@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['fall_in_trunks', 'annealing_warnings', 'widened', 'missing_side', 'bracketing_runs', 'bracketing', 'side_warnings']
 
-# %% ../../nbs/fitter/10c_reach.ipynb #c6496342
+# %% ../../nbs/fitter/10c_reach.ipynb #563564cd
 from dataclasses import replace
 import numpy as np, pandas as pd
 from scipy.special import stdtr
@@ -13,7 +13,7 @@ from ..errors import FitError, FitWarning, check_number
 from .select import check_fit
 from ..text import flop, human
 
-# %% ../../nbs/fitter/10c_reach.ipynb #d2c90796
+# %% ../../nbs/fitter/10c_reach.ipynb #2d4e65e0
 def fall_in_trunks(
     fit, # a `LawFit` that knows the trunks (groups)
 )->dict: # fall: of ln loss at the runs' ends beyond the law's; p: one-sided; trunks: how many
@@ -35,7 +35,7 @@ def fall_in_trunks(
     t = falls.mean()/max(falls.std()/np.sqrt(n), 1e-12)
     return dict(fall=float(falls.mean()), p=float(stdtr(n - 1, t)), trunks=n)
 
-# %% ../../nbs/fitter/10c_reach.ipynb #9edf188c
+# %% ../../nbs/fitter/10c_reach.ipynb #02e002ee
 def annealing_warnings(
     fit, # a `LawFit` that knows the trunks
 )->list: # of `FitWarning`: one, or none
@@ -59,7 +59,7 @@ def widened(
     fall = check_number(fall, "fall", error=FitError)
     return replace(check_fit(fit), root=2*fit.root, sigma=float(np.hypot(fit.sigma, fall)))
 
-# %% ../../nbs/fitter/10c_reach.ipynb #6290c339
+# %% ../../nbs/fitter/10c_reach.ipynb #eacffa5d
 _SIDES = dict(smaller="larger", larger="smaller") # models that are missing -> those that were run
 
 def missing_side(
@@ -83,7 +83,7 @@ def bracketing_runs(
     N = there.min()/np.r_[2, 4] if side == "smaller" else there.max()*np.r_[2, 4]
     return pd.DataFrame(dict(zip(columns, (N, C/fit.k/N, C))))
 
-# %% ../../nbs/fitter/10c_reach.ipynb #a4285441
+# %% ../../nbs/fitter/10c_reach.ipynb #a670586e
 def bracketing(
     fit, # a `LawFit`
 )->str: # empty where both sides were run
