@@ -56,18 +56,6 @@ class LawFit:
                        scale=d.get("scale"), M=self.M, c=self.c,
                        prior_mean=self.prior_mean, prior_root=self.prior_root)
 
-    @cached_property
-    def off_valley(self):
-        "ln N/N* of each run at its own compute (n,): how far it lies from the law's valley"
-        _, best = self._best(self.data["compute"])
-        with np.errstate(all="ignore"): n_opt = best(self.theta[None])[0, :, 0]
-        return np.log(self.data["N"]) - n_opt
-
-    @property
-    def too_far(self):
-        "Do all runs lie more than a factor of 20 to one side of the valley?"
-        return not (self.off_valley.min() < np.log(20) and self.off_valley.max() > -np.log(20))
-
 # %% ../../nbs/fitter/03_lawfit.ipynb #b6983c4e
 @patch(as_prop=True)
 def params(self:LawFit):
@@ -228,6 +216,20 @@ def _best(self:LawFit, C, unique_tokens=None, inference_tokens=0.):
 
     return C, best
 
+# %% ../../nbs/fitter/03_lawfit.ipynb #7afaf820
+@patch(as_prop=True)
+def off_valley(self:LawFit):
+    "ln N/N* of each run at its own compute (n,): how far it lies from the law's valley"
+    _, best = self._best(self.data["compute"])
+    with np.errstate(all="ignore"): n_opt = best(self.theta[None])[0, :, 0]
+    return np.log(self.data["N"]) - n_opt
+
+@patch(as_prop=True)
+def too_far(self:LawFit):
+    "Do all runs lie more than a factor of 20 to one side of the valley?"
+    off = self.off_valley
+    return not (off.min() < np.log(20) and off.max() > -np.log(20))
+
 # %% ../../nbs/fitter/03_lawfit.ipynb #2b84f64e
 @patch
 def _optimum(self:LawFit, C, unique_tokens=None, inference_tokens=0., level=.95):
@@ -266,11 +268,10 @@ def _determined(self:LawFit, best):
     anybody could have, no loss"""
     if self.too_far:
         run, missing = ["larger", "smaller"][::1 if self.off_valley.min() > 0 else -1]
-        times = np.exp(np.abs(self.off_valley).min())
         raise FitError("C: expected a budget at which these runs determine the best model, got "
-                       f"runs that are all {times:.2g} times {run} than the best for their FLOPs, "
-                       f"as the law puts it, or more. Run {missing} models at the cheapest "
-                       "budgets, until the loss rises again.")
+                       f"runs that are all {np.exp(np.abs(self.off_valley).min()):.2g} times {run} "
+                       f"than the best for their FLOPs, as the law puts it, or more. Run {missing} "
+                       "models at the cheapest budgets, until the loss rises again.")
 
     # less than one where the runs are in billions
     least_N, least_D = (min(1., self.data[v].min()) for v in "ND")

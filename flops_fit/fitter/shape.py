@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['settings_tried', 'best_of_settings', 'labels', 'explained_by', 'label_warnings']
 
-# %% ../../nbs/fitter/10b_shape.ipynb #0b400319
+# %% ../../nbs/fitter/10b_shape.ipynb #1e80cc1a
 import numpy as np, pandas as pd
 from scipy.special import fdtrc
-from ..errors import FitError, FitWarning, check_kind
+from ..errors import FitError, FitWarning, check_kind, check_numbers
 from .select import check_fit
 
-# %% ../../nbs/fitter/10b_shape.ipynb #e9de1058
+# %% ../../nbs/fitter/10b_shape.ipynb #0be9144b
 _SETTINGS = set("lr rate batch bs decay wd warmup beta1 beta2 betas momentum optimizer optim "
                 "schedule scheduler dropout clip recipe init eps epsilon".split())
 _COMPARED = set("data dataset corpus domain task tokenizer vocab language lang metric eval split "
@@ -37,12 +37,12 @@ def _near(v, width=.005):
         first.append(after)
     return np.searchsorted(first, at, "right") - 1
 
-# %% ../../nbs/fitter/10b_shape.ipynb #da1ce55d
+# %% ../../nbs/fitter/10b_shape.ipynb #26726dd0
 def _cells(runs, others):
     "The number of the cell of each run (n,)"
     parts = [_near(runs[c].to_numpy(float)) for c in ("num_params", "num_tokens")]
     parts += [_codes(runs[c]) for c in ("unique_tokens", "baseline_loss") if c in runs]
-    parts += [_codes(others[c]) for c in others if _words(c) & _COMPARED]
+    parts += [_codes(v) for name, v in others.items() if _words(name) & _COMPARED]
     return np.unique(np.stack(parts), axis=1, return_inverse=True)[1].ravel()
 
 def _varies(codes, cells):
@@ -55,27 +55,41 @@ def _reused(codes, sizes):
     pairs = np.unique(np.stack([codes, sizes]), axis=1)[0]
     return 2*len(np.unique(pairs)) <= len(pairs)
 
+def _check_beside(others, n):
+    "Refuse columns that are not those of n runs"
+    check_kind(others, "others", pd.DataFrame, "a DataFrame with a row a run", error=FitError)
+    if len(others) == n: return
+    raise FitError(f"others: expected {n} rows, one a run, got {len(others)}. "
+                   "Pass both of one table.")
+
+def _check_tables(runs, others):
+    "Refuse runs without N, D or a loss, and columns that are not theirs"
+    check_kind(runs, "runs", pd.DataFrame, "a DataFrame, as read_runs gives it", error=FitError)
+    for c in ("num_params", "num_tokens", "loss"):
+        if c not in runs:
+            raise FitError(f"runs: expected a column {c}, got none. Pass what read_runs gives.")
+        check_numbers(runs[c], c, above=0, error=FitError)
+    _check_beside(others, len(runs))
+
+# %% ../../nbs/fitter/10b_shape.ipynb #768c8e45
 def settings_tried(
     runs,   # as `read_runs` gives them
     others, # columns of the table beside them, a row a run
 )->list: # names of columns
     "Settings of which several were tried at one N and D. A seed is none"
-    check_kind(others, "others", pd.DataFrame, "a DataFrame with a row a run", error=FitError)
-    if len(runs) != len(others):
-        raise FitError(f"others: expected {len(runs)} rows, one a run, got {len(others)}. "
-                       "Pass both of one table.")
+    _check_tables(runs, others)
     cells, sizes, found = _cells(runs, others), _near(runs.num_params.to_numpy(float)), []
     if cells.max(initial=0) + 1 == len(runs): return found
     by_design = (np.bincount(cells) > 1).mean() >= .25
-    for name in others:
-        words, codes = _words(name), _codes(others[name])
+    for name, column in others.items():
+        words, codes = _words(name), _codes(column)
         if words & _COMPARED or not _varies(codes, cells): continue
         known = words & _SETTINGS and not words & (_MEASURED - {"step", "steps"})
         other = by_design and not words & _MEASURED and _reused(codes, sizes)
         if known or other: found.append(name)
     return found
 
-# %% ../../nbs/fitter/10b_shape.ipynb #3f9b5221
+# %% ../../nbs/fitter/10b_shape.ipynb #f491251b
 def best_of_settings(
     runs,   # as `read_runs` gives them
     others, # columns of the table beside them, a row a run
@@ -84,7 +98,7 @@ def best_of_settings(
     names = settings_tried(runs, others)
     if not names: return np.ones(len(runs), bool), []
     cells, loss = _cells(runs, others), runs.loss.to_numpy(float)
-    tried = np.stack([cells, *(_codes(others[name]) for name in names)])
+    tried = np.stack([cells, *(_codes(v) for name, v in others.items() if name in names)])
     tried = np.unique(tried, axis=1, return_inverse=True)[1].ravel()
     mean = pd.Series(loss).groupby(tried).transform("mean").to_numpy()
     best = pd.Series(mean).groupby(cells).transform("min").to_numpy()
@@ -98,7 +112,7 @@ def best_of_settings(
               "or architecture, belong into tables of their own.")
     return kept, [FitWarning("settings_tried", message, remedy)]
 
-# %% ../../nbs/fitter/10b_shape.ipynb #71ffbd9e
+# %% ../../nbs/fitter/10b_shape.ipynb #868881bb
 _MOST = 12 # values of a label
 
 def _is_label(column, codes):
@@ -121,20 +135,17 @@ def labels(
     others, # columns of the table beside its runs, a row a run
 )->dict: # name -> the number of each run's group (n,)
     "Columns that may say which of several laws a run obeys"
-    check_kind(others, "others", pd.DataFrame, "a DataFrame with a row a run", error=FitError)
     data, out = check_fit(fit).data, {}
-    if len(others) != fit.num_runs:
-        raise FitError(f"others: expected {fit.num_runs} rows, one a run of the fit, got "
-                       f"{len(others)}. Pass both of one table.")
-    for name in others:
+    _check_beside(others, fit.num_runs)
+    for name, column in others.items():
         if _words(name) & _MEASURED: continue
-        codes = _codes(others[name])
-        if not _is_label(others[name], codes): continue
-        if not any(_in_order(codes, data[v]) for v in ("N", "D", "compute", "loss")):
+        codes = _codes(column)
+        if not _is_label(column, codes): continue
+        if not any(_in_order(codes, data[v]) for v in ("N", "D", "compute")):
             out[name] = codes
     return out
 
-# %% ../../nbs/fitter/10b_shape.ipynb #dff806b8
+# %% ../../nbs/fitter/10b_shape.ipynb #6309d0a5
 def _left_over(r, F):
     "The squares of r (n,) that the columns of F (n,m) leave over, and how many columns count"
     F = F/np.maximum(np.linalg.norm(F, axis=0), 1e-300)
@@ -152,13 +163,14 @@ def _by_trunk(fit, codes, r, J, w):
 
 def explained_by(
     fit,   # a `LawFit`
-    codes, # the number of each run's group (n,)
+    codes, # a number for each run (n,), equal in a group
 )->dict: # F, df1, df2, p, and the share of the squared residuals that the groups explain
     "F test of groups in the weighted residuals, beside the law's own parameters"
     n = check_fit(fit).num_runs
     r, J = (v[..., :n] for v in fit.problem.at(fit.phi)) # without the priors
     w = np.asarray(fit.data.get("weights", np.ones(n)), float)
-    codes, r, J, w = _by_trunk(fit, np.asarray(codes), r, J, w)
+    codes = np.unique(check_numbers(codes, "codes", n=n, error=FitError), return_inverse=True)[1]
+    codes, r, J, w = _by_trunk(fit, codes, r, J, w)
     w, dummies = np.sqrt(w)[:, None], np.eye(codes.max() + 1)[codes]
     before, q = _left_over(r*w[:, 0], J.T*w)
     after, with_groups = _left_over(r*w[:, 0], np.c_[J.T, dummies]*w)
@@ -169,7 +181,7 @@ def explained_by(
     return dict(F=F, df1=df1, df2=df2, p=float(fdtrc(df1, df2, max(F, 0))),
                 share=1 - after/before)
 
-# %% ../../nbs/fitter/10b_shape.ipynb #5f1cfc1b
+# %% ../../nbs/fitter/10b_shape.ipynb #ce831961
 def _group_means(fit, column):
     "Mean residual of each group, in words, the largest group first"
     by = pd.Series(fit.residuals).groupby(np.asarray(column.astype(str)))
@@ -190,7 +202,7 @@ def label_warnings(
     t = telling[name]
     message = (f"The column {str(name)!r} explains {t['share']:.0%} of the {fit.law.name} law's "
                f"squared residuals (p = {t['p']:.1g}; mean residuals: "
-               f"{_group_means(fit, others[name])}): one law does not suit them all.")
+               f"{_group_means(fit, dict(others.items())[name])}): one law does not suit them all.")
     remedy = (f"Fit each by itself: for name, part in runs.groupby({str(name)!r}): "
               "print(name, ScalingLawAnalyzer(part).analyze()).")
     return [FitWarning("label_explains", message, remedy)]

@@ -245,7 +245,7 @@ def columns_beside(
     raw = _load(source)
     names, known = _assign(raw, columns), {a for aliases in ALIASES.values() for a in aliases}
     used = {*names.values(), "metrics"}
-    return raw[[c for c in raw if not (c in used or _plain_name(c) in known)]]
+    return raw.loc[:, [not (c in used or _plain_name(c) in known) for c in raw]]
 
 # %% ../../nbs/fitter/09_table.ipynb #e4f98cf9
 def isoflop_budgets(
