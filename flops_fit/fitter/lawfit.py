@@ -269,9 +269,9 @@ def _determined(self:LawFit, best):
     if self.too_far:
         run, missing = ["larger", "smaller"][::1 if self.off_valley.min() > 0 else -1]
         raise FitError("C: expected a budget at which these runs determine the best model, got "
-                       f"runs that are all {np.exp(np.abs(self.off_valley).min()):.2g} times {run} "
-                       f"than the best for their FLOPs, as the law puts it, or more. Run {missing} "
-                       "models at the cheapest budgets, until the loss rises again.")
+                       f"runs that are all more than 20 times {run} than the best for their "
+                       f"FLOPs, as the law puts it. Run {missing} models at the cheapest budgets, "
+                       "until the loss rises again.")
 
     # less than one where the runs are in billions
     least_N, least_D = (min(1., self.data[v].min()) for v in "ND")

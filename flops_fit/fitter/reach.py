@@ -103,8 +103,8 @@ def side_warnings(
     if side is None: return []
     least = float(np.exp(np.abs(fit.off_valley).min()))
     which = f"{_SIDES[side]} than the best for its FLOPs, as the law puts it"
-    by = f", by {human(least, 2)} times or more" if least > 1.1 else ""
-    so = "it is not determined" if fit.too_far else "its place is the law's guess"
+    by, so = f", by {human(least, 2)} times or more"*(least > 1.1), "its place is the law's guess"
+    if fit.too_far: by, so = ", by more than 20 times", "it is not determined"
     message = (f"Every run is {which}{by}: no {side} model shows where the valley ends, "
                f"and {so}.")
     return [FitWarning("one_sided_runs", message, f"To bracket it, {bracketing(fit)}.")]
