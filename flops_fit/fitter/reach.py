@@ -19,7 +19,7 @@ def fall_in_trunks(
 )->dict: # fall: of ln loss at the runs' ends beyond the law's; p: one-sided; trunks: how many
     "How far residuals fall towards the ends of trunks that were seen at many lengths"
     data, nothing = check_fit(fit).data, dict(fall=np.nan, p=np.nan, trunks=0)
-    if "groups" not in data: return nothing
+    if "groups" not in data or np.bincount(data["groups"]).max() < 5: return nothing
     points = pd.DataFrame(dict(trunk=data["groups"], D=data["D"], r=fit.residuals))
     points = points.sort_values(["trunk", "D"], kind="stable")
     step = np.log(points.D).groupby(points.trunk).diff()
