@@ -433,7 +433,7 @@ def _fitter():
             0.1,
             blank=("df", "delta", "condition", "lower", "upper", r"\.c$", "theta"),
         )  # JSON has no infinity: it is a text there
-        for name in ("params", "num_runs", "residuals", "max_compute"):
+        for name in ("params", "num_runs", "residuals", "max_compute", "off_valley", "too_far"):
             good(f"lawfit.LawFit.{name}{tag}", look(fit, name), weight=0.1)
     good(
         "lawfit.LawFit.from_dict",
@@ -524,13 +524,23 @@ def odd_runs(seed):
 OPEN = (r"\.approaches\.",)  # what an approach does not determine is NaN there
 
 
+@lru_cache(None)
+def as_read():
+    from flops_fit.fitter.table import read_runs
+
+    return read_runs(runs())
+
+
 def _tables():
     from flops_fit import result as s, text
     from flops_fit.fitter import (
         analysis as a,
         analyzer,
+        agreement,
         diagnostics as d,
+        reach as re,
         select as sel,
+        shape as sh,
         table as r,
     )
     from flops_fit.plotter import plots as plotter
@@ -628,6 +638,42 @@ def _tables():
         d.grid_edges,
         lambda: dict(N=columns()["N"], loss=columns()["loss"], budgets=runs().flops.to_numpy()),
     )
+    good("table.as_table", r.as_table, lambda: dict(source=runs().copy()), blank=TABLE)
+    good(
+        "table.columns_beside",
+        r.columns_beside,
+        lambda: dict(source=runs().assign(lr=0.1), columns=None),
+        blank=TABLE,
+    )
+    beside = lambda: pd.DataFrame(dict(lr=[0.1, 0.2] * 10, optimizer=["a", "b"] * 10))
+    good("shape.settings_tried", sh.settings_tried, lambda: dict(runs=as_read(), others=beside()))
+    good(
+        "shape.best_of_settings", sh.best_of_settings, lambda: dict(runs=as_read(), others=beside())
+    )
+    good("shape.labels", sh.labels, lambda: dict(fit=coupled(), others=beside()))
+    good("shape.label_warnings", sh.label_warnings, lambda: dict(fit=coupled(), others=beside()))
+    good(
+        "shape.explained_by",
+        sh.explained_by,
+        lambda: dict(fit=coupled(), codes=[0, 1, 1, 0] * 5),
+        blank=("answer",),
+    )  # NaN where nothing can be tested
+    good(
+        "reach.fall_in_trunks",
+        re.fall_in_trunks,
+        lambda: dict(fit=coupled()),
+        weight=0.1,
+        blank=("answer",),
+    )  # NaN without trunks
+    good("reach.widened", re.widened, lambda: dict(fit=coupled(), fall=-0.01), weight=0.3)
+    for name in (
+        "annealing_warnings",
+        "missing_side",
+        "bracketing_runs",
+        "bracketing",
+        "side_warnings",
+    ):
+        good(f"reach.{name}", getattr(re, name), lambda: dict(fit=coupled()), weight=0.1)
     good("select.influence", sel.influence, lambda: dict(fit=coupled(), C=1e21), weight=0.5)
     good(
         "select.held_out",
@@ -650,8 +696,8 @@ def _tables():
         weight=0.3,
     )
     good(
-        "diagnostics.parabola_bias",
-        d.parabola_bias,
+        "agreement.parabola_bias",
+        agreement.parabola_bias,
         lambda: dict(
             fit=coupled(), N=columns()["N"], budgets=runs().flops.to_numpy(), C=1e21, degree=2
         ),
@@ -659,8 +705,8 @@ def _tables():
         blank=("answer",),
     )  # NaN where it finds no valley
     good(
-        "diagnostics.disagreements",
-        d.disagreements,
+        "agreement.disagreements",
+        agreement.disagreements,
         lambda: dict(table=analysis().approaches(1e21), C=1e21, bias=None),
     )
     good("diagnostics.diagnose", d.diagnose, lambda: dict(obj=coupled(), C=1e21), weight=0.3)

@@ -47,7 +47,7 @@ WHY = {
     "the inside of read_runs and of an analysis, which are called: tables come to them as pandas "
     "made them": """
         names.plain_name names.find_columns names.about_columns names.likely_columns
-        table.thinned""",
+        shape.thinned""",
     "steps of Explorer.table and Explorer.figure, which are called": """
         explore_*Explorer.* explorer.Explorer.*""",
     "pieces of widgets, which ipywidgets checks by itself; test_widgets drives them": """

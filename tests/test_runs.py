@@ -6,7 +6,8 @@ from hypothesis import given, settings, strategies as st
 from flops_fit.fitter.laws import FitError
 from flops_fit.fitter import analyzer
 from flops_fit.fitter.analyzer import ScalingLawAnalyzer
-from flops_fit.fitter.table import isoflop_budgets, notes_of, read_runs, thinned
+from flops_fit.fitter.shape import thinned
+from flops_fit.fitter.table import isoflop_budgets, notes_of, read_runs
 
 base = dict(num_params=[1e8, 2e8, 4e8], num_tokens=[1e10, 5e9, 2.5e9], loss=[3.1, 3.0, 3.05])
 

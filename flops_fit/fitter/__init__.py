@@ -2,6 +2,7 @@
 from ..lazy import lazily
 
 __getattr__, __dir__, __all__ = lazily(__name__, {
+    "agreement": "parabola_bias disagreements",
     "analyzer": "ScalingLawAnalyzer",
     "answers": "LawFit",
     "ceiling": "CEILING_PRIORS baseline_of fit_bounded",
@@ -9,7 +10,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
         "PRIORS ABOUT_RUNS near_optimal_weights lowest_loss solved_terms noise_warnings "
         "lack_of_fit fit_coupled check_coupled raised_on",
     "curves": "IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
-    "diagnostics": "design_warnings grid_edges parabola_bias disagreements diagnose next_step",
+    "diagnostics": "design_warnings grid_edges diagnose next_step",
     "forms":
         "SOFTNESS REPEATS columns_of stack_slopes chinchilla_loss chinchilla_starts "
         "coupled_loss coupled_starts bounded_loss saturate best_size_for repeated_loss "
@@ -28,10 +29,14 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "parametric": "fit_parametric",
     "posterior": "FORM_ERROR prior_moments scale posterior_mode posterior_spread",
     "power_law": "PowerLawFit fit_power_law",
+    "reach":
+        "fall_in_trunks annealing_warnings widened missing_side bracketing_runs "
+        "bracketing side_warnings",
     "repeats": "fit_repeats",
     "report": "ScalingAnalysis",
     "select": "check_fit check_budget influence held_out held_out_at_top choose_law",
+    "shape": "settings_tried best_of_settings labels explained_by label_warnings thinned",
     "solver": "huber Problem Solution solve condition reached best_of",
-    "table": "read_runs notes_of thinned isoflop_budgets",
+    "table": "read_runs notes_of as_table columns_beside isoflop_budgets",
     "..errors": "FitError FitWarning",
 })

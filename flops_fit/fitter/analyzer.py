@@ -8,15 +8,20 @@ __all__ = ['ScalingLawAnalyzer', 'ScalingAnalysis']
 # %% ../../nbs/fitter/13_analyzer.ipynb #65f78eba
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from fastcore.basics import patch
 from ..errors import FitError, FitWarning, as_number, check_number
 from .ceiling import fit_bounded
 from .curves import fit_envelope, fit_isoflop
 from .diagnostics import diagnose
+from .lawfit import LawFit
 from .parametric import fit_parametric
+from .reach import annealing_warnings, fall_in_trunks, widened
 from .repeats import fit_repeats
 from .report import ScalingAnalysis
 from .select import choose_law, held_out_at_top
-from .table import isoflop_budgets, notes_of, read_runs, thinned
+from .shape import best_of_settings, label_warnings, thinned
+from .table import (as_table, columns_beside, isoflop_budgets, notes_of,
+                                    read_runs)
 from ..text import flop, human
 
 # %% ../../nbs/fitter/13_analyzer.ipynb #ca624d1e
@@ -97,6 +102,16 @@ def _with_repeats(runs, fits):
     fits |= dict(law=law, repeats=repeats, held_out=held_out)
     if law is new: fits["as_new"] = float((runs.num_tokens/U).max())
     return _Found(fits, [why, *law.warnings])
+
+# %% ../../nbs/fitter/13_analyzer.ipynb #9501d026
+def _allowing_for_schedules(laws):
+    "The laws, widened where the runs are points of schedules that were not brought down"
+    law = laws.fits.get("law")
+    if law is None or not (found := annealing_warnings(law)): return laws
+    fall = fall_in_trunks(law)["fall"]
+    wide = {id(f): widened(f, fall) for f in laws.fits.values() if isinstance(f, LawFit)}
+    fits = {name: wide.get(id(f), f) for name, f in laws.fits.items()}
+    return replace(laws, fits=fits, warnings=[*found, *laws.warnings])
 
 # %% ../../nbs/fitter/13_analyzer.ipynb #4263ebce
 def _on_budgets(runs, k, law):
@@ -189,32 +204,40 @@ class ScalingLawAnalyzer:
         flops_factor=6., # k in C = k·N·D
         baseline_loss=None, # of a model that knows nothing; default: what a column of it says
     ):
-        self.table = read_runs(runs, columns, flops_factor)
+        raw = as_table(runs)
+        self.table = read_runs(raw, columns, flops_factor)
+        self.others = columns_beside(raw, columns) # settings, labels, measurements
         L0 = check_number(baseline_loss, "baseline_loss", least=1e-30, most=1e30, optional=True,
                           error=FitError)
         if L0 is not None: self.table["baseline_loss"] = L0
         self.baseline_loss = L0
         self.flops_factor = float(as_number(flops_factor))
 
-    def analyze(self)->ScalingAnalysis:
-        """Fit everything. Raises `FitError` when no run is completed, and where the runs are below
-        the baseline_loss that was passed"""
-        runs, unfinished, about_runs = _completed(self.table)
-        runs, about_rows = thinned(runs)
-        k, about_k = _compute_factor(runs, self.flops_factor)
-        laws = _laws(runs, k)
-        if self.baseline_loss is not None and "bounded" in laws.skipped:
-            raise FitError(laws.skipped["bounded"]) # it was asked for
-        if "compute_budget" in runs: curves = _curves(runs, k)
-        else:
-            runs = runs.assign(compute_budget=isoflop_budgets(runs.num_params, runs.flops))
-            curves = _curves(runs, k, laws.fits.get("coupled"))
-        envelope = _envelope(runs, k)
+# %% ../../nbs/fitter/13_analyzer.ipynb #78f9aa9d
+@patch
+def analyze(self:ScalingLawAnalyzer)->ScalingAnalysis:
+    """Fit everything. Raises `FitError` when no run is completed, and where the runs are below
+    the baseline_loss that was passed"""
+    runs, unfinished, about_runs = _completed(self.table)
+    runs, about_rows = thinned(runs)
+    kept, about_settings = best_of_settings(runs, self.others.loc[runs.index])
+    runs, others = runs[kept], self.others.loc[runs.index[kept]]
+    k, about_k = _compute_factor(runs, self.flops_factor)
+    laws = _allowing_for_schedules(_laws(runs, k))
+    if self.baseline_loss is not None and "bounded" in laws.skipped:
+        raise FitError(laws.skipped["bounded"]) # it was asked for
+    if "compute_budget" in runs: curves = _curves(runs, k)
+    else:
+        runs = runs.assign(compute_budget=isoflop_budgets(runs.num_params, runs.flops))
+        curves = _curves(runs, k, laws.fits.get("coupled"))
+    envelope = _envelope(runs, k)
 
-        analysis = ScalingAnalysis(runs, **laws.fits, **curves.fits, **envelope.fits,
-                                   flops_factor=k, unfinished=unfinished,
-                                   skipped=laws.skipped | curves.skipped | envelope.skipped)
-        seen = [*notes_of(self.table), *about_rows, *about_runs, *about_k]
-        seen += [*laws.warnings, *curves.warnings, *envelope.warnings]
-        seen += _limited(analysis) + diagnose(analysis) + analysis.disagreements()
-        return replace(analysis, warnings=_merged(seen))
+    analysis = ScalingAnalysis(runs, **laws.fits, **curves.fits, **envelope.fits,
+                               flops_factor=k, unfinished=unfinished,
+                               skipped=laws.skipped | curves.skipped | envelope.skipped)
+    seen = [*notes_of(self.table), *about_rows, *about_runs, *about_settings, *about_k]
+    seen += laws.warnings
+    if analysis.law is not None: seen += label_warnings(analysis.law, others)
+    seen += [*curves.warnings, *envelope.warnings]
+    seen += _limited(analysis) + diagnose(analysis) + analysis.disagreements()
+    return replace(analysis, warnings=_merged(seen))

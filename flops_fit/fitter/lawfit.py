@@ -114,10 +114,9 @@ def _quantile(self:LawFit, level):
 @patch
 def form_error(self:LawFit,
     C, # FLOPs of one run or more
-): # standard errors of ln loss and of ln N*, each in the shape of C
+): # (2, ...): standard errors of ln loss and of ln N*, in the shape of C
     "What may be wrong with the form at C: as much again with every e-fold beyond the runs"
-    grown = 1 + np.maximum(np.log(C/self.max_compute), 0)
-    return self.form[0]*grown, self.form[1]*grown
+    return np.multiply.outer(self.form, 1 + np.maximum(np.log(C/self.max_compute), 0))
 
 # %% ../../nbs/fitter/03_lawfit.ipynb #11b5ffae
 _LOSS = 69. # |ln loss| beyond which no loss lies: 1e-30 to 1e30
@@ -168,8 +167,7 @@ def predict(self:LawFit,
     if interval is None: return np.exp(loss).reshape(counts[0].shape)[()]
 
     t, (_, slopes) = self._quantile(level), self.propagate(h)
-    form, _ = self.form_error(self.k*N*D)
-    noise = self.sigma*(interval == "prediction")
+    form, noise = self.form_error(self.k*N*D)[0], self.sigma*(interval == "prediction")
     sd = np.sqrt(np.square(slopes).sum(0) + form**2 + noise**2)
     lower, upper = ends(loss, t*sd)
     return pd.DataFrame(dict(num_params=N, num_tokens=D, loss=np.exp(loss), lower=lower,
@@ -220,6 +218,20 @@ def _best(self:LawFit, C, unique_tokens=None, inference_tokens=0.):
 
     return C, best
 
+# %% ../../nbs/fitter/03_lawfit.ipynb #7afaf820
+@patch(as_prop=True)
+def off_valley(self:LawFit):
+    "ln N/N* of each run at its own compute (n,): how far it lies from the law's valley"
+    _, best = self._best(self.data["compute"])
+    with np.errstate(all="ignore"): n_opt = best(self.theta[None])[0, :, 0]
+    return np.log(self.data["N"]) - n_opt
+
+@patch(as_prop=True)
+def too_far(self:LawFit):
+    "Do all runs lie more than a factor of 20 to one side of the valley?"
+    off = self.off_valley
+    return not (off.min() < np.log(20) and off.max() > -np.log(20))
+
 # %% ../../nbs/fitter/03_lawfit.ipynb #2b84f64e
 @patch
 def _optimum(self:LawFit, C, unique_tokens=None, inference_tokens=0., level=.95):
@@ -256,19 +268,24 @@ def _optimum(self:LawFit, C, unique_tokens=None, inference_tokens=0., level=.95)
 def _determined(self:LawFit, best):
     """`best`, or a `FitError` where it is no answer: less than a parameter or a token, more than
     anybody could have, no loss"""
+    if self.too_far:
+        run, missing = ["larger", "smaller"][::1 if self.off_valley.min() > 0 else -1]
+        raise FitError("C: expected a budget at which these runs determine the best model, got "
+                       f"runs all more than 20 times {run} than the best for their FLOPs. "
+                       f"Run {missing} models at the cheapest budgets, until the loss rises again.")
     # less than one where the runs are in billions
     least_N, least_D = (min(1., self.data[v].min()) for v in "ND")
-    names = ("optimal_params", "optimal_tokens", "expected_loss", "target_compute")
-    N, D, L, C = (np.atleast_1d(best[name]) for name in names)
+    N, D, L, C = (np.atleast_1d(best[name]) for name in
+                  ("optimal_params", "optimal_tokens", "expected_loss", "target_compute"))
     good = (N >= least_N) & (N <= LARGEST) & (D >= least_D) & (D <= LARGEST)
     good &= np.abs(np.log(np.where(L > 0, L, 1e-300))) < _LOSS
     if good.all(): return best
 
-    i = int(np.argmin(good))
-    raise FitError(f"C: expected a budget at which these runs determine the best model, got "
-                   f"{C[i]:.3g} FLOPs, where the law puts it at {N[i]:.2g} parameters and "
-                   f"{D[i]:.2g} tokens with a loss of {L[i]:.2g}. Ask nearer to the runs, check "
-                   "that N, D and C are plain counts, and vary N and D independently.")
+    N, D, L, C = (float(v[np.argmin(good)]) for v in (N, D, L, C))
+    raise FitError("C: expected a budget at which these runs determine the best model, got "
+                   f"{C:.3g} FLOPs, where the law puts it at {N:.2g} parameters and {D:.2g} tokens "
+                   f"with a loss of {L:.2g}. Ask nearer to the runs, check that N, D and C are "
+                   "plain counts, and vary N and D independently.")
 
 @patch
 def optimum(self:LawFit,

@@ -27,6 +27,10 @@ def _beyond(times):
 
 def _loss_text(v): return f"{v:.3f}" if .1 <= v < 100 else human(v)
 
+def _unknown(best):
+    "The same, with numbers that `between` calls not determined"
+    return best | {name: np.inf for name in best if name != "target_compute"}
+
 def _row(best, times, repeated):
     "Cells of one budget"
     names = ("optimal_params", "optimal_tokens", "tokens_per_param")
@@ -42,8 +46,9 @@ def _markdown(head, rows):
 
 # %% ../../nbs/fitter/12b_report.ipynb #c1fae111
 # warnings without which no number of the table should be read
-_grave = ("one_ratio", "one_budget", "one_size", "grid_edge", "approaches_disagree",
-          "forms_disagree_loss", "forms_disagree_params", "prior_on_E", "few_runs", "noisy")
+_grave = ("one_ratio", "one_budget", "one_size", "one_sided_runs", "grid_edge", "not_annealed",
+          "label_explains", "approaches_disagree", "forms_disagree_loss", "forms_disagree_params",
+          "prior_on_E", "few_runs", "noisy")
 
 def _notes(analysis, farthest, U):
     "Sentences below the table; U where data repeat"
@@ -69,8 +74,9 @@ def chinchilla_table(self:ScalingAnalysis,
     budgets = np.logspace(18, 22, 9) if compute_budgets is None else compute_budgets
     budgets = np.atleast_1d(as_array(budgets, "compute_budgets", "positive numbers of FLOPs"))
     best = [self._optimum(law, float(C), unique_tokens) for C in budgets]
+    if law.too_far: best = [_unknown(b) for b in best]
     U = self._unique(unique_tokens)
-    repeated = U is not None and max(b["epochs"] for b in best) > 1
+    repeated = U is not None and not law.too_far and max(b["epochs"] for b in best) > 1
 
     head = ["Compute (FLOPs)", "Parameters N*", "Tokens D*", "Tokens per parameter", "Loss",
             *["Epochs"]*repeated, "Beyond the sweep"]
@@ -126,9 +132,9 @@ def _facts(self:ScalingAnalysis):
     simulated = "SIMULATED: " if self.simulated else ""
     facts = [f"{simulated}{len(r)} runs, {_span(r.num_params, human)} parameters, "
              f"{_span(r.num_tokens, human)} tokens, {_span(r.flops, flop)} FLOPs"]
-    if self.law is not None:
+    if self.law is not None: facts.append(self._optimum_fact())
+    if self.law is not None and not self.law.too_far:
         N, D = self.n_opt_fit, self.d_opt_fit
-        facts.append(self._optimum_fact())
         facts.append(f"N* grows as C^{N.exponent_a:.3f} ({N.a_ci[0]:.3f} to {N.a_ci[1]:.3f}), "
                      f"D* as C^{D.exponent_a:.3f}")
     if self.law is not None and self.law is self.bounded:
@@ -166,6 +172,7 @@ def __repr__(self:ScalingAnalysis):
     simulated = "simulated, " if self.simulated else ""
     what = f"ScalingAnalysis({simulated}{len(self.runs)} runs"
     if self.law is None: return f"{what}: no law yet, at least 6 are needed)"
+    if self.law.too_far: return f"{what} to {flop(self.max_compute)} FLOPs: N* is not determined)"
     a, b, w = self.n_opt_fit.exponent_a, self.d_opt_fit.exponent_a, len(self.warnings)
     return (f"{what} to {flop(self.max_compute)} FLOPs: N* ∝ C^{a:.3f}, D* ∝ C^{b:.3f}, "
             f"{human(self.optimal_ratio)} tokens per parameter at the top; "
