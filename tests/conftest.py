@@ -39,7 +39,7 @@ def plan():
 
 @pytest.fixture(scope="session")
 def undisturbed(plan, tmp_path_factory):
-    "What comes of `plan` when nothing goes wrong: {experiment_id: (status, loss)}."
+    "What comes of `plan` when nothing goes wrong: {experiment_id: (status, loss, L0)}."
     from flops_fit.trainer.sweep import TrainingRunner
     from models import outcome, xor_task
 

@@ -48,7 +48,7 @@ def xor_task(**kw):
 
 
 def outcome(runs):
-    return {r.experiment_id: (r.status, r.final_loss) for r in runs}
+    return {r.experiment_id: (r.status, r.final_loss, r.baseline_loss) for r in runs}
 
 
 def sweep(path, plan):

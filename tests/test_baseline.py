@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import replace
 import numpy as np, pandas as pd, pytest, torch, torch.nn.functional as F
+from flops_fit.cli import main
 from flops_fit.errors import FitError
 from flops_fit.planner.sweep_design import plan_sweep
 from flops_fit.result import Result
@@ -183,6 +184,12 @@ def test_the_bounded_law_answers_on_a_sweep_of_our_own(sweep):
         assert Result.from_runs(again).analysis.law.params == a.law.params
     none = Result.from_runs(table.drop(columns="baseline_loss"))
     assert none.law is none.analysis.coupled and none.analysis.bounded is None
+
+
+def test_the_command_that_fits_a_folder_says_so(sweep, capsys):
+    assert main(["fit", "--output-dir", str(sweep[0])]) == 0
+    L0 = float(np.median([r.baseline_loss for r in sweep[1]]))
+    assert f"The bounded law answers: L0 = {L0:.3f}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("share", [0.5, 0.0, -1.0, np.inf, 1e300])

@@ -46,7 +46,7 @@ def train(path, plan=None, listeners=(), task=None, **settings):
 
 @lru_cache
 def undisturbed():
-    "What comes of the plan when nothing goes wrong: {experiment_id: (status, loss)}."
+    "What comes of the plan when nothing goes wrong: {experiment_id: (status, loss, L0)}."
     with tempfile.TemporaryDirectory() as folder:
         runs = train(Path(folder) / "s")
 

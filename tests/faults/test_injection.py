@@ -99,7 +99,7 @@ class Case:
 
         for run in runs:
             if run.status == "completed":
-                assert (run.status, run.final_loss) == undisturbed()[run.experiment_id]
+                assert outcome([run]).items() <= undisturbed().items()
             else:
                 assert run.status in ("skipped", "failed"), run
             assert run.status != "failed" or self.excuses(run), run.error_message
