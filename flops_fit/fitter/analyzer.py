@@ -90,7 +90,7 @@ def _laws(runs, k):
 def _bounded(runs, coupled):
     "The law under the loss of a model that knows nothing, where the runs say what that is"
     if "baseline_loss" not in runs or not (L0 := runs.baseline_loss.dropna()).size: return _Found()
-    try: fit = fit_bounded(coupled, float(L0.median()))
+    try: fit = fit_bounded(coupled, float(L0.min()))
     except FitError as e: return _Found(skipped=dict(bounded=str(e)))
     return _Found(dict(law=fit, bounded=fit))
 

@@ -113,7 +113,7 @@ def _freed(fit, sd, starts):
 
         freer = posterior_mode(fit, wide, np.r_[fit.phi[None], starts], fit.residuals)
         if not _gain(fit, freer) > too_much: continue
-        message = (f"These runs do not look like text losses in nats: the prior on {what} "
+        message = (f"These losses do not look like those of text: the prior on {what} "
                    f"cost the fit too much and was set aside (E = {freer.params['E']:.3g}).")
         remedy = "Expect wider intervals; if the floor is known, fix E."
         note = FitWarning("priors_do_not_suit", message, remedy)

@@ -67,14 +67,13 @@ def grid_edges(
     given = as_floats(budgets)
     if given is None or given.shape != N.shape:
         refuse("budgets", f"{len(N)} numbers, NaN for none", budgets, "", FitError)
-    rows = []
-    for b in np.unique(given[np.isfinite(given)]):
-        sizes, losses = N[given == b], loss[given == b]
-        if len(np.unique(sizes)) < 3: continue
-        best = sizes[np.argmin(losses)]
-        ends = {sizes.max(): "largest", sizes.min(): "smallest"}
-        if best in ends: rows.append(dict(compute_budget=b, side=ends[best], num_params=best))
-    return pd.DataFrame(rows, columns=["compute_budget", "side", "num_params"])
+    table = pd.DataFrame(dict(N=N, loss=loss, budget=given)).dropna(subset="budget")
+    by = table.groupby("budget")
+    at = by.N.agg(["min", "max", "nunique"])
+    at["best"] = table.N[by.loss.idxmin()].to_numpy()
+    at = at[(at["nunique"] >= 3) & ((at["best"] == at["min"]) | (at["best"] == at["max"]))]
+    side = np.where(at["best"] == at["min"], "smallest", "largest")
+    return pd.DataFrame(dict(compute_budget=at.index, side=side, num_params=at["best"].to_numpy()))
 
 def _edge_warnings(N, loss, budgets):
     "One warning for each side on which minima lie"

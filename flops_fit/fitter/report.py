@@ -139,7 +139,7 @@ def _facts(self:ScalingAnalysis):
                      f"D* as C^{D.exponent_a:.3f}")
     if self.law is not None and self.law is self.bounded:
         facts.append(f"the bounded law answers: L0 = {_loss_text(baseline_of(self.law))}, the "
-                     "untrained model's loss")
+                     "loss of a model that knows nothing")
     return facts + ([_test_fact(self)] if len(self.held_out) else [])
 
 # %% ../../nbs/fitter/12b_report.ipynb #971d06bf
