@@ -292,3 +292,28 @@ def test_refuses_what_is_no_table():
     for bad in (None, 3, [], "nowhere.csv"):
         with pytest.raises(FitError):
             ScalingLawAnalyzer(bad)
+
+
+def steep(seed, alpha=1.4, noise=0.15):
+    "Losses of no text: a wall on the side of small models, and much noise"
+    rng = np.random.default_rng(seed)
+    C = np.repeat([8e6, 1.6e7, 3.2e7], 5)
+    N = np.tile([153, 229, 305, 457, 609], 3).astype(float)
+    loss = 0.12 + (60 / N) ** alpha * 2.5 + 75 / (C / 6 / N) ** 0.6
+    return dict(num_params=N, num_tokens=C / 6 / N, loss=loss * np.exp(rng.normal(0, noise, 15)))
+
+
+def test_chinchillas_law_answers_where_priors_do_not_suit():
+    said = 0
+    for seed in range(8):
+        a = ScalingLawAnalyzer(steep(seed)).analyze()
+        codes = [w.code for w in a.warnings]
+        assert ("plain_law" in codes) == (a.law.law.name == "chinchilla")
+        if "plain_law" not in codes:
+            continue
+        said += 1
+        assert a.law.theta is a.plain.theta and a.law.form == a.coupled.form
+        wide, narrow = (f.predict([400.0], [2e5], interval="prediction") for f in (a.law, a.plain))
+        assert wide.upper[0] > narrow.upper[0]
+    print(f"{said} of 8")
+    assert said

@@ -15,6 +15,7 @@ from .curves import fit_envelope, fit_isoflop
 from .diagnostics import diagnose
 from .lawfit import LawFit
 from .parametric import fit_parametric
+from .posterior import scale
 from .reach import annealing_warnings, fall_in_trunks, widened
 from .repeats import fit_repeats
 from .report import ScalingAnalysis
@@ -67,6 +68,22 @@ class _Found:
     warnings:list=field(default_factory=list) # `FitWarning`s
     skipped:dict=field(default_factory=dict)  # approach -> why it could not be made
 
+# %% ../../nbs/fitter/13_analyzer.ipynb #e653d57d
+def _suited(law):
+    "The law, or Chinchilla's where that one suits the runs clearly better: and a warning"
+    weights, plain = law.data["weights"], law.plain
+    here, there = (scale(fit.residuals, weights) for fit in (law, plain))
+    if law.num_runs >= 12 and here > max(1.5*there, 1e-6):
+        why = f"Runs near the optimum scatter {here:.1%}, around Chinchilla's {there:.1%}"
+    elif law.too_far and not plain.too_far:
+        why = "It puts the best models more than 20 times away from all runs"
+    else: return law, []
+
+    message = f"The {law.law.name} law does not suit these runs. {why}. So Chinchilla's answers."
+    remedy = "Add runs, larger ones above all; until then trust no answer far beyond these."
+    answers = replace(plain, form=law.form, noise_in_loss=True)
+    return answers, [FitWarning("plain_law", message, remedy)]
+
 # %% ../../nbs/fitter/13_analyzer.ipynb #77a45543
 def _laws(runs, k):
     "Approach 3: every form"
@@ -80,17 +97,18 @@ def _laws(runs, k):
 
     bounded = _bounded(runs, coupled)
     fits = dict(law=coupled, coupled=coupled, plain=coupled.plain) | bounded.fits
+    fits["law"], unsuited = _suited(fits["law"])
     if "unique_tokens" in runs and (runs.num_tokens > 1.01*runs.unique_tokens).any():
         found = _with_repeats(runs, fits)
     else:
         law = fits["law"]
         found = _Found(fits | dict(held_out=held_out_at_top(law)), [*law.warnings])
-    return replace(found, skipped=bounded.skipped)
+    return replace(found, skipped=bounded.skipped, warnings=unsuited + found.warnings)
 
 def _bounded(runs, coupled):
     "The law under the loss of a model that knows nothing, where the runs say what that is"
     if "baseline_loss" not in runs or not (L0 := runs.baseline_loss.dropna()).size: return _Found()
-    try: fit = fit_bounded(coupled, float(L0.min()))
+    try: fit = fit_bounded(coupled, float(L0.median()))
     except FitError as e: return _Found(skipped=dict(bounded=str(e)))
     return _Found(dict(law=fit, bounded=fit))
 
