@@ -6,6 +6,7 @@ from flops_fit.core import ContractError, Result, Run, SweepPlan, TrainingRunner
 from flops_fit.fitter.laws import LAWS
 from conftest import root
 from models import BUDGETS, RECIPE, SIZES, xor_task
+from test_analyzer import steep
 
 
 @pytest.fixture(scope="module")
@@ -349,6 +350,17 @@ def test_the_bounded_law_is_offered_where_its_ceiling_is_known(runs, result):
     assert e.controls["law"].value == "bounded" and e.controls["fixed_E"].disabled
     fit = e.compute(**e.values()).fit
     assert fit.params == pytest.approx(bounded.law.params)
+
+
+def test_the_law_that_answers_is_shown_first():
+    plain = next(
+        a
+        for a in (Result.from_runs(steep(seed)).analysis for seed in range(8))
+        if a.law.law.name == "chinchilla"
+    )
+    e = plain.explore()
+    e.box
+    assert e.controls["law"].value == "chinchilla" and not e.controls["objective"].disabled
 
 
 def test_a_control_that_changes_nothing_is_off():

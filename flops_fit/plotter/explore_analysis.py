@@ -14,7 +14,7 @@ from ..errors import FitError, check_kind
 from ..fitter.report import ScalingAnalysis
 from ..fitter.ceiling import baseline_of
 from ..fitter.curves import fit_envelope, fit_isoflop
-from ..fitter.laws import LAWS
+from ..fitter.laws import CHINCHILLA, LAWS
 from ..fitter.parametric import fit_parametric
 from .explorer import Explorer, Ticks, choice_slider, dropdown
 from flops_fit.plotter.style import (
@@ -76,7 +76,7 @@ def _choices(self:AnalysisExplorer):
 def _first_law(self:AnalysisExplorer):
     "The form shown first: the one that answers where all tokens are new"
     a = self.analysis
-    if a.law is None: return "chinchilla"
+    if a.law is None or a.law.law is CHINCHILLA: return "chinchilla"
     return "coupled" if a.bounded is None else "bounded"
 
 # %% ../../nbs/plotter/03b_explore_analysis.ipynb #b50b7bac
