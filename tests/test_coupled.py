@@ -203,3 +203,37 @@ def test_penalty_of_the_optimum_is_nothing_and_grows_less_sure_beyond_the_runs()
     assert (wide(far) > 2 * wide(near)).all() and wide(far)[0] > wide(far)[
         1
     ]  # the form's error in N* weighs more on a near miss
+
+
+def width(fit, what, C=1e22):
+    best = fit.optimum(C)
+    return np.log(best[f"{what}_upper"] / best[f"{what}_lower"])
+
+
+def test_runs_far_from_the_optimum_may_scatter_as_they_like():
+    C = np.repeat(np.geomspace(1e18, 1e21, 5), 13)
+    best = COUPLED.best_on_budget(COUPLED.work(bent)[None], np.log(C))[0][0]
+    N = np.exp(best) * np.tile(np.geomspace(1 / 60, 60, 13), 5)
+    rng, truth = np.random.default_rng(0), COUPLED(N, C / 6 / N, **bent)
+    far = near_optimal_weights(C, truth) < 0.3
+    noise = rng.normal(size=len(C))
+    calm, odd = (
+        fit_parametric(N, C / 6 / N, truth * np.exp(noise * s), law="coupled")
+        for s in (0.005, np.where(far, 0.04, 0.005))
+    )
+    assert 0.2 < far.mean() < 0.6
+    assert scale(odd.residuals) > 2.5 * scale(calm.residuals)
+    assert odd.sigma < 2 * calm.sigma and "noisy" not in {w.code for w in odd.warnings}
+    assert width(odd, "expected_loss") < 1.5 * width(calm, "expected_loss")
+
+
+def test_intervals_allow_for_the_form_from_the_largest_run_on():
+    fit = fit_parametric(*runs(bent, sigma=1e-5), law="coupled")  # nothing else is uncertain
+    top = fit.max_compute
+    loss, size = fit.form_error(np.array([top / 10, top, top * np.e, top * np.exp(3)]))
+    np.testing.assert_allclose(loss / fit.form[0], [1, 1, 2, 4])
+    np.testing.assert_allclose(size / fit.form[1], [1, 1, 2, 4])
+    for times, grown in ((1, 1), (np.exp(3), 4)):
+        np.testing.assert_allclose(
+            width(fit, "expected_loss", top * times), 2 * 1.96 * grown * fit.form[0], rtol=0.1
+        )

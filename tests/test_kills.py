@@ -44,10 +44,10 @@ def begin(big):
 def test_killed_at_twenty_random_moments_two_processes_end_the_same(big, expected, begin, tmp_path):
     """Two processes share a folder; one of them, at random, is killed and started again, until
     twenty kills have fallen while a trunk was in training, one of them in a cooldown."""
-    rng, seen, kills, training, cooling = random.Random(0), {}, 0, 0, 0
+    rng, seen, killed, training, cooling = random.Random(0), {}, [], 0, 0
     assert max(map(len, big.trunks.values())) == 3  # trunks with branches
     ps = [begin(tmp_path / "s"), begin(tmp_path / "s")]
-    while (training < 20 or not cooling) and kills < 100:
+    while (training < 20 or not cooling) and len(killed) < 100:
         i = rng.randrange(2)
         time.sleep(0.02 + rng.random() * 0.25)
         if not ps[
@@ -65,10 +65,8 @@ def test_killed_at_twenty_random_moments_two_processes_end_the_same(big, expecte
         if ps[i].exitcode == 0:
             continue  # it ended between the look and the kill
         assert ps[i].exitcode == -signal.SIGKILL
-        kills += 1
-        held = [
-            f.parents[2].name for f in claims(tmp_path / "s") if f'"pid":{ps[i].pid},' in said(f)
-        ]
+        killed.append(f'"pid":{ps[i].pid},')
+        held = [f.parents[2].name for f in claims(tmp_path / "s") if killed[-1] in said(f)]
         training += bool(held)
         cooling += any(
             (tmp_path / "s" / "checkpoints" / f"trunk-{t}" / "branch.safetensors").exists()
@@ -85,9 +83,10 @@ def test_killed_at_twenty_random_moments_two_processes_end_the_same(big, expecte
     assert outcome(RunStore(tmp_path / "s").runs().values()) == expected
     for name, content in seen.items():
         assert (tmp_path / "s" / "runs" / name).read_bytes() == content
-    assert not claims(tmp_path / "s")
+    # one killed between its last run and giving back leaves a claim that nobody waits for
+    assert all(any(pid in said(f) for pid in killed) for f in claims(tmp_path / "s"))
     assert training >= 20 and cooling, (
-        f"of {kills} kills {training} fell in training, {cooling} in a cooldown"
+        f"of {len(killed)} kills {training} fell in training, {cooling} in a cooldown"
     )
 
 
