@@ -123,11 +123,16 @@ def _account(runs, args):
 # %% ../nbs/07_cli.ipynb #615cb9d3
 def _result(args):
     from flops_fit.result import Result
-    if args.runs: return Result.from_runs(args.runs, dict(args.columns) or None)
+    L0 = args.baseline_loss
+    if args.runs: return Result.from_runs(args.runs, dict(args.columns) or None, baseline_loss=L0)
+    if L0 is not None:
+        raise ContractError("--baseline-loss", "a table of runs made elsewhere, to go with it",
+                            f"the sweep in {args.output_dir}",
+                            "leave it out: a sweep records what its untrained models lose")
     return Result.load(args.output_dir)
 
 def fit(args):
-    "Fit the law to a table of runs (CSV, JSON, JSON lines) or to the sweep in the folder."
+    "Fit the law to a table of runs (CSV, Parquet, JSON) or to the sweep in the folder."
     result = _result(args)
     top = result.max_compute
     budgets = args.budgets or [top, 3*top, 10*top]
@@ -200,10 +205,13 @@ def _train_options(arg):
 
 # %% ../nbs/07_cli.ipynb #97648ebe
 def _runs_options(arg):
-    arg("runs", nargs="?", help="table of runs made elsewhere: CSV, JSON or JSON lines with "
-                                "parameters, tokens and loss")
+    arg("runs", nargs="?", help="table of runs made elsewhere: CSV, Parquet, JSON or JSON lines "
+                                "with parameters, tokens and loss")
     arg("--columns", type=opt.pair, nargs="+", default=[],
         help="ours=theirs, such as num_params=size loss=val")
+    arg("--baseline-loss", type=opt.LOSS,
+        help="loss of a model that knows nothing: ln of the vocabulary, ln of the classes, a "
+             "variance; small runs need it")
 
 def _answer_options(arg, required):
     arg("--budgets", type=opt.FLOPS, nargs="+", required=required, help="FLOPs to answer for")

@@ -217,3 +217,12 @@ def test_some_runs_may_have_none(sweep):
     assert Result.from_runs(none).law.law.name == "coupled"
     with pytest.raises(FitError, match="baseline_loss"):
         Result.from_runs(table.assign(baseline_loss="high"))
+
+
+def test_a_command_takes_it_for_a_table(sweep, tmp_path, capsys):
+    table = sweep[1].to_dataframe().drop(columns="baseline_loss")
+    table.to_csv(tmp_path / "runs.csv", index=False)
+    assert main(["fit", str(tmp_path / "runs.csv"), "--baseline-loss", "2"]) == 0
+    assert "The bounded law answers: L0 = 2" in capsys.readouterr().out
+    assert main(["fit", "--output-dir", str(sweep[0]), "--baseline-loss", "2"]) == 2
+    assert "a sweep records" in capsys.readouterr().err

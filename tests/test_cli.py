@@ -519,6 +519,8 @@ MISTAKES = {
         "--budgets x",
         "--unique-tokens few",
         "--unique-tokens -3",
+        "--baseline-loss -3",
+        "--output-dir s --baseline-loss 5",
         "text.csv text.csv",
         "s",
         "--output-dir broken",
