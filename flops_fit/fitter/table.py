@@ -9,7 +9,6 @@ __all__ = ['read_runs', 'notes_of', 'as_table', 'columns_beside', 'isoflop_budge
 import json
 from pathlib import Path
 import numpy as np, pandas as pd
-from scipy.signal import oaconvolve
 from ..errors import (LARGEST, SMALLEST, FitError, FitWarning, check_kind, check_number,
                               check_numbers, shown)
 from .names import (ALIASES, about_columns, find_columns, plain_name,
@@ -249,6 +248,7 @@ def _peaks(x, width):
 
 def _density(runs, at):
     "How densely runs lie at some places, in widths: a Gaussian of .4 around each, on a fine grid"
+    from scipy.signal import oaconvolve # it loads all of scipy.stats
     cells = int(np.clip(4e6/runs[-1], 16, 1024)) # in a width
     def beside(v): # the cell below, and how far beyond it
         low = np.floor(v*cells).astype(int)
