@@ -638,7 +638,6 @@ def _tables():
         d.grid_edges,
         lambda: dict(N=columns()["N"], loss=columns()["loss"], budgets=runs().flops.to_numpy()),
     )
-    good("table.as_table", r.as_table, lambda: dict(source=runs().copy()), blank=TABLE)
     good(
         "table.columns_beside",
         r.columns_beside,

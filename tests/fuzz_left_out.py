@@ -43,6 +43,8 @@ WHY = {
         sample.name_of dataset.is_hugging_face examples.tinystories.tokenizer_files""",
     "the inside of best_rate, calibrate and check_rates, which are called and check what they are "
     "given": "rates.Parabola* rates.try_rates",
+    "it gives back what it was given; read_runs, which judges that, is called": """
+        table.as_table""",
     "it raises whatever it is given": "errors.refuse names.refuse_missing",
     "the inside of read_runs and of an analysis, which are called: tables come to them as pandas "
     "made them": """
