@@ -52,8 +52,8 @@ browser: .venv/dev-ready
 fuzz: .venv/dev-ready
 	$(BIN)/python tests/fuzzing.py 100000
 
-# Every k-th call to fail, every state after a power cut, 200 signals, every damage: hours on two
-# cores; `make test` takes samples.
+# Every k-th call to fail, every state after a power cut, 200 signals, every damage: an hour or two
+# on two cores; `make test` takes samples.
 faults: .venv/dev-ready
 	FLOPS_FIT_FAULTS=1 $(BIN)/python -m pytest -q -n 2 tests/faults
 

@@ -2,10 +2,10 @@
 
 - Chinchilla's form with E held at .67 of the lowest loss: one number less to learn.
 - The saturating form (arXiv 2605.09189): L = E + (L0 - E)·h/(1 + h), h = a/N^alpha + b/T^beta, and
-  for repeated data + c·N^gamma/U^delta, for T tokens of which U are unique. L0 is what a model that
-  knows nothing loses.
-- Farseer (arXiv 2506.10972): L = exp(a3·N^g3 + b3) + exp(a2·N^g2 + b2)·D^(-exp(a1·N^g1 + b1)). Its
-  authors fit it in rounds on a full grid; here all nine numbers are fitted at once, from
+  for repeated data + c·N^gamma/U^delta, for T tokens of which U are unique. L0 is what a model
+  that knows nothing loses.
+- Farseer (arXiv 2506.10972): L = exp(a3·N^g3 + b3) + exp(a2·N^g2 + b2)·D^(-exp(a1·N^g1 + b1)).
+  Its authors fit it in rounds on a full grid; here all nine numbers are fitted at once, from
   Chinchilla's fit and from several g, and the best is taken. Each g is held within .5 of 0, in the
   form's favour: when free, sets of few runs send it far away (within 2, the errors are up to half
   as large again).

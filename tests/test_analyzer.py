@@ -315,5 +315,4 @@ def test_chinchillas_law_answers_where_priors_do_not_suit():
         assert a.law.theta is a.plain.theta and a.law.form == a.coupled.form
         wide, narrow = (f.predict([400.0], [2e5], interval="prediction") for f in (a.law, a.plain))
         assert wide.upper[0] > narrow.upper[0]
-    print(f"{said} of 8")
     assert said

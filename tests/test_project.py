@@ -219,6 +219,7 @@ def test_what_the_house_is_measured_by_sees_each_fault(tmp_path, monkeypatch):
         nbformat.v4.new_code_cell("#| export\n" + "\n".join(f"x{i} = {i}" for i in range(41))),
         nbformat.v4.new_code_cell(long),
         nbformat.v4.new_code_cell("a = 1; b = 2\nc = 1 if a else 2 if b else 3"),
+        nbformat.v4.new_markdown_cell(f"{'prose ' * 40}\n\n```python\n{long}\n```"),
     ]
     page = tmp_path / "nbs/planner/00_page.ipynb"
     page.parent.mkdir(parents=True)
@@ -228,6 +229,7 @@ def test_what_the_house_is_measured_by_sees_each_fault(tmp_path, monkeypatch):
         "lines over 100",
         "statements",
         "statements",
+        "lines over 100",
         "pages without outputs",
     ]
     module = tmp_path / "flops_fit/planner/page.py"

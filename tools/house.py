@@ -68,6 +68,13 @@ def modules():
     return [p for p in found if p.name != "_modidx.py"]
 
 
+def code_of(cell):
+    "The source of a cell of code; of one of prose, what stands between fences"
+    if cell.cell_type == "code":
+        return cell.source
+    return "\n".join(re.findall(r"(?ms)^```\w*\n(.*?)^```", cell.source))
+
+
 def is_exported(cell):
     return bool(re.match(r"#\|\s*export", cell.source))
 
@@ -100,11 +107,11 @@ def page_faults(path):
     reads = path.parent.name in READERS or path.name == "index.ipynb"
     limit = READ if reads else WIDE
     for i, cell in enumerate(nb.cells):
-        if cell.cell_type != "code":
-            continue
-        for line in cell.source.splitlines():
+        for line in code_of(cell).splitlines():
             if len(line) > limit:
                 yield f"lines over {limit}", f"cell {i}: {line.strip()[:60]}"
+        if cell.cell_type != "code":
+            continue
         if is_exported(cell) and (n := len(code_lines(cell.source))) > CELL:
             yield f"cells over {CELL} lines", f"cell {i}: {n}"
         yield from (("statements", f"cell {i}: {what}") for what in crowded(cell.source))

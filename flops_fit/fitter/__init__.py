@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "ceiling": "CEILING_PRIORS baseline_of fit_bounded",
     "coupled":
         "PRIORS ABOUT_RUNS near_optimal_weights lowest_loss solved_terms noise_warnings "
-        "lack_of_fit fit_coupled check_coupled raised_on",
+        "left_over lack_of_fit fit_coupled check_coupled raised_on",
     "curves": "IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
     "diagnostics": "design_warnings grid_edges diagnose next_step",
     "forms":
@@ -18,8 +18,8 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "freedom": "Freedom free_parameters start_columns",
     "inputs": "checked_runs",
     "intervals":
-        "robust_scale share_inside covariance_root quantile linearised spread profile "
-        "bootstrap",
+        "robust_scale share_inside sums_of_groups squares_of_groups covariance_root "
+        "quantile linearised spread profile bootstrap",
     "lawfit": "as_array ends Answer",
     "laws":
         "CHINCHILLA COUPLED BOUNDED KAPLAN DATA_CONSTRAINED COUPLED_REPEATS "

@@ -97,13 +97,14 @@ def _laws(runs, k):
 
     bounded = _bounded(runs, coupled)
     fits = dict(law=coupled, coupled=coupled, plain=coupled.plain) | bounded.fits
-    fits["law"], unsuited = _suited(fits["law"])
+    fits["law"], why_plain = _suited(fits["law"])
     if "unique_tokens" in runs and (runs.num_tokens > 1.01*runs.unique_tokens).any():
         found = _with_repeats(runs, fits)
     else:
         law = fits["law"]
         found = _Found(fits | dict(held_out=held_out_at_top(law)), [*law.warnings])
-    return replace(found, skipped=bounded.skipped, warnings=unsuited + found.warnings)
+    if found.fits["law"] is found.fits.get("repeats"): why_plain = []
+    return replace(found, skipped=bounded.skipped, warnings=why_plain + found.warnings)
 
 def _bounded(runs, coupled):
     "The law under the loss of a model that knows nothing, where the runs say what that is"

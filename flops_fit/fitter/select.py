@@ -10,7 +10,7 @@ import numpy as np, pandas as pd
 from scipy.special import fdtri
 from ..errors import (LARGEST, SMALLEST, FitError, FitWarning, check_kind, check_number,
                               check_numbers, refuse)
-from .intervals import spread
+from .intervals import spread, squares_of_groups, sums_of_groups
 from .lawfit import LawFit
 from .ceiling import baseline_of, fit_bounded
 from .laws import BOUNDED
@@ -67,13 +67,9 @@ def _stepped_without(fit, group):
     free = np.flatnonzero((fit.phi > lower) & (fit.phi < upper)) # what is on a bound stays there
     J, curve = J[free], weights*np.where(np.abs(r) > delta, .02, 1.) # as in the solver's own steps
     pull = J*weights*np.clip(r, -delta, delta)
-    def of_groups(v): return np.bincount(group, v[:n], minlength=G)
-
-    H, own = (J*curve)@J.T, np.empty((G, len(free), len(free)))
-    for a in range(len(free)):
-        for b in range(a + 1): own[:, a, b] = own[:, b, a] = of_groups(curve*J[a]*J[b])
-    own = H + 1e-9*np.diag(np.diag(H)) - own
-    step = np.linalg.solve(own, np.stack([of_groups(v) for v in pull], 1)[..., None])[..., 0]
+    H = (J*curve)@J.T
+    rest = H + 1e-9*np.diag(np.diag(H)) - squares_of_groups(J[:, :n], curve[:n], group)
+    step = np.linalg.solve(rest, sums_of_groups(pull[:, :n], group)[..., None])[..., 0]
 
     phi = np.repeat(fit.phi[None], G, 0)
     phi[:, free] += np.clip(step, -1.5, 1.5)

@@ -9,6 +9,7 @@ __all__ = ['settings_tried', 'best_of_settings', 'labels', 'explained_by', 'labe
 import numpy as np, pandas as pd
 from scipy.special import fdtrc
 from ..errors import FitError, FitWarning, check_kind, check_number, check_numbers
+from .coupled import left_over
 from .select import check_fit
 
 # %% ../../nbs/fitter/10b_shape.ipynb #0be9144b
@@ -146,12 +147,6 @@ def labels(
     return out
 
 # %% ../../nbs/fitter/10b_shape.ipynb #6309d0a5
-def _left_over(r, F):
-    "The squares of r (n,) that the columns of F (n,m) leave over, and how many columns count"
-    F = F/np.maximum(np.linalg.norm(F, axis=0), 1e-300)
-    answer, _, rank, _ = np.linalg.lstsq(F, r, rcond=1e-10)
-    return float(np.square(r - F@answer).sum()), rank
-
 def _by_trunk(fit, codes, r, J, w):
     "Means over trunks, where each trunk has one label; else the runs as they are"
     trunk = fit.data.get("groups")
@@ -172,8 +167,8 @@ def explained_by(
     codes = np.unique(check_numbers(codes, "codes", n=n, error=FitError), return_inverse=True)[1]
     codes, r, J, w = _by_trunk(fit, codes, r, J, w)
     w, dummies = np.sqrt(w)[:, None], np.eye(codes.max() + 1)[codes]
-    before, q = _left_over(r*w[:, 0], J.T*w)
-    after, with_groups = _left_over(r*w[:, 0], np.c_[J.T, dummies]*w)
+    before, q = left_over(r*w[:, 0], J.T*w)
+    after, with_groups = left_over(r*w[:, 0], np.c_[J.T, dummies]*w)
     df1, df2 = with_groups - q, len(r) - with_groups
     none = dict(F=np.nan, df1=df1, df2=df2, p=np.nan, share=np.nan)
     if df1 < 1 or df2 < 3 or not before > 0: return none
