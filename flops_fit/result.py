@@ -15,6 +15,7 @@ from .fitter.report import ScalingAnalysis
 from .fitter.analyzer import ScalingLawAnalyzer
 from .planner.plan import SweepPlan
 from .text import flop, human
+from .trainer.calibration import rate_error
 from .trainer.run import Run, RunTable
 from .trainer.store import RunStore, load_checkpoint, write_atomic
 from .trainer.verification import Verification
@@ -64,7 +65,8 @@ def from_sweep(cls:Result,
     runs = RunTable(check_kind(runs, "runs", (list, tuple), "a list of runs"))
     output_dir = check_path(output_dir, "output_dir", optional=True)
     k = 6. if plan.flops_method == "exact" else plan.flops_method
-    analysis = ScalingLawAnalyzer(runs, flops_factor=k).analyze()
+    rates = 0. if output_dir is None else rate_error(output_dir, plan, runs)
+    analysis = ScalingLawAnalyzer(runs, flops_factor=k, rate_error=rates).analyze()
     return cls(analysis, plan, runs, output_dir, task, settings)
 
 # %% ../nbs/03_result.ipynb #bc75606d

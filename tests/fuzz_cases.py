@@ -941,11 +941,11 @@ def _sweeps():
         r.lr_rule,
         lambda: dict(num_params=1e8, batch_tokens=1e5, param_groups=False),
     )
-    good("recipe.PowerRate", r.PowerRate, lambda: dict(rate=0.003, exponent=-0.3))
+    good("recipe.PowerRate", r.PowerRate, lambda: dict(rate=0.003, exponent=-0.3, horizon=-0.1))
     good(
         "recipe.PowerRate, called",
-        lambda num_params, num_tokens=None: r.PowerRate(0.003, -0.3)(num_params, num_tokens),
-        lambda: dict(num_params=1e7),
+        lambda num_params, num_tokens=None: r.PowerRate(0.003, -0.3, -0.1)(num_params, num_tokens),
+        lambda: dict(num_params=1e7, num_tokens=1e9),
     )
     good(
         "recipe.Recipe",
@@ -966,8 +966,9 @@ def _sweeps():
         lambda: dict(num_params=1e6, num_tokens=1e8, batch_tokens=1e4, num_steps=1000),
     )
     of("cooldown_steps", lambda: dict(num_steps=100))
+    of("hold_steps", lambda: dict(num_params=1e6, batch_tokens=1e4))
     of("decides", dict)
-    of("lr_factor", lambda: dict(step=3, num_steps=100, warmup_steps=10))
+    of("lr_factor", lambda: dict(step=3, num_steps=100, warmup_steps=10, hold_steps=20))
     of("to_dict", dict)
     good("recipe.Recipe.from_dict", r.Recipe.from_dict, lambda: dict(d=RECIPE.to_dict()), weight=2)
     good(
@@ -1102,6 +1103,24 @@ def _sweeps():
         rates.fit_rates,
         lambda: dict(best=[(1e5, 0.01), (1e6, 0.005)], exponent=-0.33, sd=0.2, noise=0.2),
         weight=2,
+    )
+    good(
+        "rates.rate_spread",
+        rates.rate_spread,
+        lambda: dict(best=[(1e5, 2e6, 0.01), (1e5, 2e7, 0.005)], num_params=1e7, num_tokens=1e9),
+        weight=2,
+    )
+    for name in "spread", "cost":
+        good(
+            f"calibration.Calibration.{name}",
+            _method(calibration, c.Calibration, name),
+            lambda: dict(num_params=1e7, num_tokens=1e9),
+        )
+    good(
+        "calibration.rate_error",
+        c.rate_error,
+        lambda: dict(folder=folder(), plan=plan(), runs=[]),
+        weight=0.3,
     )
     good("calibration.Calibration.to_dataframe", lambda: calibration().to_dataframe(), weight=0.05)
     good("calibration.Calibration.plot", lambda axes=None: calibration().plot(axes), weight=0.1)

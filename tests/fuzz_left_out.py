@@ -3,7 +3,7 @@
 from fnmatch import fnmatchcase
 
 WHY = {
-    "takes nothing": "run.utc_now",
+    "takes nothing": "run.utc_now recipe.Recipe.branches recipe.Recipe.fall",
     "the second half of check, which is called": "run.Run.agree",
     "commands and whole sweeps: they take parsed arguments, and tests/test_cli.py calls them with "
     "bad ones": """

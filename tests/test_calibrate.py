@@ -4,14 +4,16 @@ import math
 from dataclasses import replace
 import pytest, torch.nn.functional as F
 from hypothesis import given, strategies as st
-from flops_fit.trainer.calibration import Calibration, calibrate
+import flops_fit.trainer.calibration
+from flops_fit.result import Result
+from flops_fit.trainer.calibration import Calibration, _searched, calibrate, rate_error
 from flops_fit.trainer.rate_check import check_rates
-from flops_fit.trainer.rates import best_rate, fit_rates
+from flops_fit.trainer.rates import best_rate, fit_rates, rate_spread
 from flops_fit.core import find_optimal
 from flops_fit.planner.dataset import ContractError
-from flops_fit.planner.plan import SweepPlan
+from flops_fit.planner.plan import SweepPlan, stable_hash
 from flops_fit.planner.sweep_design import plan_sweep
-from flops_fit.planner.recipe import PowerRate, Recipe
+from flops_fit.planner.recipe import MACHINE, PowerRate, Recipe
 from flops_fit.trainer.store import RunStore
 from models import BUDGETS, Net, RECIPE, SIZES, xor_data, xor_task
 
@@ -34,6 +36,95 @@ def test_a_power_law_is_found(exponent, at_a_million):
     )
 
 
+@given(st.floats(-1, 0.2), st.floats(-0.5, 0.5), st.floats(-8, -3))
+def test_the_horizon_is_told_from_the_size(exponent, horizon, at_a_million):
+    law = PowerRate(math.exp(at_a_million), exponent, horizon)
+    at = [(n, 20 * n, law(n, 20 * n)) for n in (1e4, 3e4, 1e5)] + [(1e4, 2e6, law(1e4, 2e6))]
+    found = fit_rates(at, sd=1e4, noise=1e-4)
+    assert found.horizon == pytest.approx(horizon, abs=1e-3)
+    assert found(1e6, 3e7) == pytest.approx(law(1e6, 3e7), rel=1e-2)
+    pairs = [(n, rate) for n, _, rate in at[:3]]
+    assert fit_rates(pairs).horizon == 0  # nothing was seen of it
+
+
+def test_how_sure_a_rate_is():
+    """Against what the best rates of many searches scatter, whose true exponents are drawn from
+    the priors."""
+    import numpy as np
+
+    rng, runs = np.random.default_rng(0), [(1e4, 2e5), (1e4, 16e5), (3e4, 6e5), (1e5, 2e6)]
+    N, D, off = 1e6, 6e7, []
+    for _ in range(2000):
+        along, horizon = rng.normal(-1 / 3, 0.2), rng.normal(-0.1, 0.15)
+        law = PowerRate(0.003, along - horizon, horizon)
+        seen = [(n, d, law(n, d) * math.exp(0.2 * rng.normal())) for n, d in runs]
+        off.append(math.log(fit_rates(seen)(N, D) / law(N, D)))
+    assert np.std(off) == pytest.approx(rate_spread(seen, N, D), rel=0.08)
+    assert rate_spread(seen, 10 * N, 10 * D) > rate_spread(seen, N, D)
+
+
+def test_what_a_rate_costs_is_what_the_parabolas_say():
+    """Losses whose logarithm is an exact parabola of curvature .05."""
+    best = [(n, d, 0.01) for n, d in ((1e4, 2e5), (1e4, 16e5), (4e4, 8e5))]
+    rows, rates = [], (0.005, 0.01, 0.02)
+    for n, d, _ in best:
+        for r in rates:
+            loss = 2 * math.exp(0.025 * math.log(r / 0.01) ** 2)
+            rows.append(dict(size=n, num_params=n, num_tokens=d, lr=r, loss=loss))
+    rest = [dict(size=n, num_params=n, num_tokens=d, lr=lr, edge=False) for n, d, lr in best]
+    found = Calibration(rows, rest, fit_rates(best), Recipe())
+    s = rate_spread(best, 1e6, 2e7)
+    assert found.spread(1e6, 2e7) == s
+    assert found.cost(1e6, 2e7) == pytest.approx(0.05 * s**2 / 2, rel=0.02)
+
+
+def test_a_search_of_an_earlier_version_is_not_made_again(tmp_path, monkeypatch):
+    "Its file has no horizons, and no power in its recipe."
+    found = calibrate(xor_task(), BIG, ASKED, tmp_path, progress=False, longer=1)
+    assert found.suggestion.horizon == 0
+    best = [{k: v for k, v in b.items() if k != "num_tokens"} for b in found.best]
+    rule = {k: v for k, v in _searched(ASKED).to_dict().items() if k not in (*MACHINE, "power")}
+    describes = xor_task().describe()
+    key = stable_hash("calibration", describes, rule, BIG[0], 6, [0.25, 0.5, 1.0, 2.0, 4.0])
+    replace(found, best=best, key=key).save(tmp_path / "calibration.json")
+
+    monkeypatch.setattr(
+        flops_fit.trainer.calibration, "try_rates", lambda *a, **k: pytest.fail("searched again")
+    )
+    again = calibrate(xor_task(), BIG, ASKED, tmp_path, progress=False)
+    assert again.suggestion == found.suggestion and again.spread(1e5) > 0
+    again.plot()
+
+
+def test_uncertain_rates_widen_what_is_claimed(tmp_path):
+    "By the cost of the rates ten times beyond the sweep, and the loss alone."
+    kw = dict(
+        dataset=xor_data(),
+        loss_fn=F.cross_entropy,
+        compute_budgets=BIG,
+        sizes=[8, 16, 32, 64],
+        recipe=ASKED,
+        progress=False,
+    )
+    result = find_optimal(Net, "width", output_dir=tmp_path, **kw)
+    found = Calibration.load(tmp_path / "calibration.json")
+    (tmp_path / "calibration.json").rename(tmp_path / "elsewhere.json")
+    without = Result.load(tmp_path)
+    (tmp_path / "elsewhere.json").rename(tmp_path / "calibration.json")
+    assert Result.load(tmp_path).law.form == result.law.form
+    assert without.law.theta == pytest.approx(result.law.theta)
+
+    error = rate_error(tmp_path, result.plan, result.runs)
+    assert error > 0 and result.law.form[1] == without.law.form[1]
+    assert result.law.form[0] == pytest.approx(math.hypot(without.law.form[0], error))
+    elsewhere = replace(result.plan, recipe=replace(result.plan.recipe, lr=0.01))
+    assert rate_error(tmp_path, elsewhere, result.runs) == 0  # other rates than those
+    top = max(r.compute_budget for r in result.runs)
+    best = min((r for r in result.runs if r.compute_budget == top), key=lambda r: r.final_loss)
+    beyond = found.cost(best.num_params * 10**0.5, best.num_tokens * 10**0.5)
+    assert error * (1 + math.log(10)) == pytest.approx(math.sqrt(3) * beyond)
+
+
 def test_diverged_rates_and_edges():
     assert best_rate({0.1: 3.0, 0.2: 2.0, 0.4: None}) == (0.2, False)
     assert best_rate({0.1: None, 0.2: 2.0, 0.4: 1.0}) == (0.4, True)
@@ -43,10 +134,16 @@ def test_diverged_rates_and_edges():
 
 def test_it_is_made_once_and_kept(tmp_path, monkeypatch):
     found = calibrate(xor_task(), BIG, ASKED, tmp_path, progress=False)
-    sizes = [b["num_params"] for b in found.best]
+    small, longer, *others = found.best
+    sizes = [b["num_params"] for b in (small, *others)]
     assert 2 <= len(sizes) <= 3 and sizes == sorted(sizes)
-    ratio = [r["num_tokens"] / r["num_params"] for r in found.tried]
+    ratio = [b["num_tokens"] / b["num_params"] for b in (small, *others)]
     assert max(ratio) / min(ratio) < 1.5  # all at one number of tokens per parameter
+    assert longer["num_params"] == small["num_params"]  # but the smallest once more
+    assert longer["num_tokens"] == pytest.approx(8 * small["num_tokens"], rel=0.02)
+    runs = RunStore(tmp_path / "calibration").runs()
+    at = [r for r in runs.values() if r.num_params == small["num_params"]]
+    assert len({r.trunk for r in at}) < len(at)  # both lengths on one trunk
     assert (
         found.recipe == replace(ASKED, lr=found.suggestion)
         and Recipe.from_dict(found.recipe.to_dict()) == found.recipe
@@ -100,7 +197,12 @@ def test_find_optimal_settles_rates_before_it_plans(tmp_path):
     assert "rates_pending" in {w.code for w in pending.warnings} and not (tmp_path / "s").exists()
     result = find_optimal(Net, "width", **kw)
     law = Calibration.load(tmp_path / "s" / "calibration.json").suggestion
-    assert all(e.lr == pytest.approx(law(e.num_params)) for e in result.plan)
+    shortest = {}  # D of each size, for which the rate of its trunk is right
+    for e in result.plan:
+        shortest[e.num_params] = min(e.num_tokens, shortest.get(e.num_params, 1e30))
+    for e in result.plan:
+        assert e.lr == pytest.approx(law(e.num_params, shortest[e.num_params]), rel=0.01)
+    assert all(len({e.lr for e in t}) == 1 for t in result.plan.trunks.values())
     assert SweepPlan.load(tmp_path / "s" / "plan.json").recipe.lr == law
     assert (
         find_optimal(Net, "width", mode="mock", **{**kw, "output_dir": tmp_path / "m"})

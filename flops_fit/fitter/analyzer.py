@@ -6,6 +6,7 @@
 __all__ = ['ScalingLawAnalyzer', 'ScalingAnalysis']
 
 # %% ../../nbs/fitter/13_analyzer.ipynb #65f78eba
+import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from fastcore.basics import patch
@@ -132,6 +133,14 @@ def _allowing_for_schedules(laws):
     fits = {name: wide.get(id(f), f) for name, f in laws.fits.items()}
     return replace(laws, fits=fits, warnings=[*found, *laws.warnings])
 
+# %% ../../nbs/fitter/13_analyzer.ipynb #8219c2c4
+def _allowing_for_rates(laws, rate_error):
+    "The laws, widened by what uncertain rates cost, on ln loss at the largest run"
+    if not rate_error: return laws
+    wide = {id(f): replace(f, form=(math.hypot(f.form[0], rate_error), f.form[1]))
+            for f in laws.fits.values() if isinstance(f, LawFit)}
+    return replace(laws, fits={name: wide.get(id(f), f) for name, f in laws.fits.items()})
+
 # %% ../../nbs/fitter/13_analyzer.ipynb #4263ebce
 def _on_budgets(runs, k, law):
     "N, loss and budget of the runs that have one; losses moved along a law, if any, to the budget"
@@ -222,6 +231,7 @@ class ScalingLawAnalyzer:
         columns=None,    # {"loss": "its name in the table"}: where names are not recognised
         flops_factor=6., # k in C = k·N·D
         baseline_loss=None, # of a model that knows nothing; default: what a column of it says
+        rate_error=0., # of ln loss at the largest run, from learning rates that are not known better
     ):
         raw = as_table(runs)
         self.table = read_runs(raw, columns, flops_factor)
@@ -231,6 +241,7 @@ class ScalingLawAnalyzer:
         if L0 is not None: self.table["baseline_loss"] = L0
         self.baseline_loss = L0
         self.flops_factor = float(as_number(flops_factor))
+        self.rate_error = check_number(rate_error, "rate_error", least=0, most=1, error=FitError)
 
 # %% ../../nbs/fitter/13_analyzer.ipynb #78f9aa9d
 @patch
@@ -242,7 +253,7 @@ def analyze(self:ScalingLawAnalyzer)->ScalingAnalysis:
     kept, about_settings = best_of_settings(runs, self.others.loc[runs.index])
     runs, others = runs[kept], self.others.loc[runs.index[kept]]
     k, about_k = _compute_factor(runs, self.flops_factor)
-    laws = _allowing_for_schedules(_laws(runs, k))
+    laws = _allowing_for_rates(_allowing_for_schedules(_laws(runs, k)), self.rate_error)
     if self.baseline_loss is not None and "bounded" in laws.skipped:
         raise FitError(laws.skipped["bounded"]) # it was asked for
     if "compute_budget" in runs: curves = _curves(runs, k)

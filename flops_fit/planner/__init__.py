@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "layout": "Cell cells_where feasible lay_out",
     "loss": "validate_loss_fn",
     "plan": "DEVICES fork_of TrunkPlan own_steps SweepPlan",
-    "recipe": "MACHINE batch_tokens_rule lr_rule PowerRate Recipe",
+    "recipe": "MACHINE HOLD batch_tokens_rule lr_rule PowerRate Recipe",
     "sample": "name_of split_sample tokens_of as_tensors Pair",
     "sweep_design": "guess_optimum check_budgets plan_sweep plan_optimum",
     "..errors": "ContractError FitWarning",

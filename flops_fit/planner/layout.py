@@ -9,6 +9,7 @@ __all__ = ['Cell', 'cells_where', 'feasible', 'lay_out']
 from dataclasses import dataclass, replace
 from ..errors import FitWarning
 from .plan import Experiment, SweepPlan, stable_hash
+from .recipe import PowerRate
 
 # %% ../../nbs/planner/05a_layout.ipynb #6463815d
 @dataclass(frozen=True)
@@ -56,14 +57,15 @@ def _experiment(plan, cell, shortest, seed, tokens_per_sample, num_samples):
 
     batch = max(1, recipe.batch_size(N, shortest, tokens_per_sample))
     step = batch*tokens_per_sample # tokens
-    lr = recipe.peak_lr(N, D, step, counts["param_groups"])
-    length = D if recipe.schedule == "cosine" else shortest
+    length = shortest if recipe.branches else D # what a trunk's runs have in common
+    horizon = length if isinstance(recipe.lr, PowerRate) else D
+    lr = recipe.peak_lr(N, horizon, step, counts["param_groups"])
     warmup = recipe.warmup_steps(N, D, step, round(length/step))
     steps = max(1, round(D/step))
 
     decides = plan.task, cell.size, N, seed, batch, lr, warmup, recipe.decides()
     experiment_id = stable_hash(*decides, steps)
-    trunk = stable_hash(*decides) if recipe.schedule == "cooldown" else experiment_id
+    trunk = stable_hash(*decides) if recipe.branches else experiment_id
     per_token = counts["flops_per_token"]
     return Experiment(
         experiment_id, trunk, cell.compute_budget, size_param_value=cell.size, num_params=N,

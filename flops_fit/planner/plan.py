@@ -30,7 +30,7 @@ def fork_of(
 )->int: # the step at which its cooldown begins; 0 where it shares no trunk
     "Where a run leaves its trunk."
     check_kind(recipe, "recipe", Recipe, "a Recipe")
-    return num_steps - recipe.cooldown_steps(num_steps) if recipe.schedule == "cooldown" else 0
+    return num_steps - recipe.cooldown_steps(num_steps) if recipe.branches else 0
 
 @dataclass(frozen=True)
 class TrunkPlan:

@@ -2,7 +2,7 @@
 from ..lazy import lazily
 
 __getattr__, __dir__, __all__ = lazily(__name__, {
-    "calibration": "Calibration calibrate",
+    "calibration": "Calibration calibrate rate_error",
     "checkpoint": "save_checkpoint load_checkpoint peek",
     "device":
         "PEAKS pick_device device_name peak_flops autocast_for settled compiled "
@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "orders": "Stop stoppable Orders train_into missing train_order",
     "progress": "clock in_notebook SweepProgress",
     "rate_check": "RateCheck check_rates",
-    "rates": "Parabola best_rate fit_rates try_rates",
+    "rates": "Parabola best_rate fit_rates rate_spread try_rates",
     "run": "Loss Finite Share utc_now Run status_html RunTable",
     "store": "RunStore Beat",
     "sweep": "MOCK_LAW MOCK_NOISE mock_run TrainingRunner",

@@ -66,6 +66,7 @@ class Trunk:
         self.micro = recipe.micro_batch or e.batch_size # samples at once
         self.opt = make_optimizer(self.model, e.lr, recipe, device)
         self.peaks = [g["lr"] for g in self.opt.param_groups]
+        self.hold = recipe.hold_steps(e.num_params, e.tokens_per_step)
         self.params = [p for p in self.model.parameters() if p.requires_grad]
 
         self.feed = Feed(task.train, e.batch_size, e.seed, device, recipe.workers)
@@ -81,7 +82,7 @@ class Trunk:
         if to < self.step: raise ValueError(f"a trunk at step {self.step} cannot go back to {to}")
         while self.step < to:
             self.alarm()
-            factor = self.recipe.lr_factor(self.step, num_steps, self.e.warmup_steps)
+            factor = self.recipe.lr_factor(self.step, num_steps, self.e.warmup_steps, self.hold)
             for g, peak in zip(self.opt.param_groups, self.peaks): g["lr"] = peak*factor
             loss = self.gradient(*self.feed(self.step))
             if self.step == 0: self.baseline_loss = _baseline(loss)
