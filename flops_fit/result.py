@@ -9,13 +9,13 @@ __all__ = ['Result']
 from dataclasses import dataclass, field
 from pathlib import Path
 from fastcore.basics import patch
-from .errors import (
-    LARGEST, ContractError, check_bool, check_kind, check_number, check_numbers, check_path)
+from .errors import (LARGEST, ContractError, check_bool, check_kind, check_number,
+                              check_numbers, check_path, refuse)
 from .fitter.report import ScalingAnalysis
 from .fitter.analyzer import ScalingLawAnalyzer
 from .planner.plan import SweepPlan
 from .text import flop, human
-from .trainer.calibration import rate_error
+from .trainer.found_rates import rate_error
 from .trainer.run import Run, RunTable
 from .trainer.store import RunStore, load_checkpoint, write_atomic
 from .trainer.verification import Verification
@@ -65,9 +65,8 @@ def from_sweep(cls:Result,
     runs = RunTable(check_kind(runs, "runs", (list, tuple), "a list of runs"))
     output_dir = check_path(output_dir, "output_dir", optional=True)
     k = 6. if plan.flops_method == "exact" else plan.flops_method
-    rates = 0. if output_dir is None else rate_error(output_dir, plan, runs)
-    analysis = ScalingLawAnalyzer(runs, flops_factor=k, rate_error=rates).analyze()
-    return cls(analysis, plan, runs, output_dir, task, settings)
+    a = ScalingLawAnalyzer(runs, flops_factor=k, rate_error=rate_error(output_dir, plan, runs))
+    return cls(a.analyze(), plan, runs, output_dir, task, settings)
 
 # %% ../nbs/03_result.ipynb #bc75606d
 @patch
@@ -223,8 +222,7 @@ def train(self:Result,
     weights cannot be kept: a model that was not trained is never given."""
     from flops_fit.trainer.device import pick_device
     if self.simulated:
-        raise ContractError("result.train", "a law from real runs", "simulated ones",
-                            "run the sweep with mode='local' first")
+        refuse("result.train", "a law from real runs", "simulated ones", "use mode='local' first")
     self._need_task("train")
     plan, name = self.plan_at(compute_budget), f"{compute_budget:.3e}"
     e = plan.experiments[0]

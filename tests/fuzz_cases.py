@@ -215,7 +215,7 @@ def problem():
 
 @lru_cache(None)
 def calibration():
-    from flops_fit.trainer.calibration import Calibration
+    from flops_fit.trainer.found_rates import Calibration
     from flops_fit.planner.recipe import PowerRate, Recipe
 
     rows = [
@@ -815,6 +815,7 @@ def _sweeps():
     )
     from flops_fit.trainer import (
         calibration as c,
+        found_rates,
         evaluation as v,
         loggers as l,
         rate_check as rc,
@@ -1110,29 +1111,33 @@ def _sweeps():
         lambda: dict(best=[(1e5, 2e6, 0.01), (1e5, 2e7, 0.005)], num_params=1e7, num_tokens=1e9),
         weight=2,
     )
-    for name in "spread", "cost":
+    for name, args in (
+        ("spread", dict(num_params=1e7, num_tokens=1e9)),
+        ("cost", dict(num_params=1e7, num_tokens=1e9)),
+        ("warnings_at", dict(num_params=1e7)),
+    ):
         good(
-            f"calibration.Calibration.{name}",
-            _method(calibration, c.Calibration, name),
-            lambda: dict(num_params=1e7, num_tokens=1e9),
+            f"found_rates.Calibration.{name}",
+            _method(calibration, found_rates.Calibration, name),
+            args.copy,
         )
     good(
-        "calibration.rate_error",
-        c.rate_error,
+        "found_rates.rate_error",
+        found_rates.rate_error,
         lambda: dict(folder=folder(), plan=plan(), runs=[]),
         weight=0.3,
     )
-    good("calibration.Calibration.to_dataframe", lambda: calibration().to_dataframe(), weight=0.05)
-    good("calibration.Calibration.plot", lambda axes=None: calibration().plot(axes), weight=0.1)
+    good("found_rates.Calibration.to_dataframe", lambda: calibration().to_dataframe(), weight=0.05)
+    good("found_rates.Calibration.plot", lambda axes=None: calibration().plot(axes), weight=0.1)
     good(
-        "calibration.Calibration.save",
+        "found_rates.Calibration.save",
         lambda path: calibration().save(path),
         lambda: dict(path="calibration.json"),
         weight=0.5,
     )
     good(
-        "calibration.Calibration.load",
-        c.Calibration.load,
+        "found_rates.Calibration.load",
+        found_rates.Calibration.load,
         lambda: dict(path="calibration.json"),
         weight=0.5,
     )

@@ -4,13 +4,14 @@ from fnmatch import fnmatchcase
 
 WHY = {
     "takes nothing": "run.utc_now recipe.Recipe.branches recipe.Recipe.fall",
+    "rows that a Calibration holds": "found_rates.rate_points",
     "the second half of check, which is called": "run.Run.agree",
     "commands and whole sweeps: they take parsed arguments, and tests/test_cli.py calls them with "
     "bad ones": """
         cli.* terminal.* options.* taskfile.* examples.commands.* examples.example_*
         examples.demo.*""",
     "records that functions of the package fill; nothing is asked of them as they are made": """
-        analysis.ScalingAnalysis calibration.Calibration rate_check.RateCheck curves.IsoFlopFit
+        analysis.ScalingAnalysis found_rates.Calibration rate_check.RateCheck curves.IsoFlopFit
         curves.EnvelopeFit power_law.PowerLawFit lawfit.LawFit lawfit.Answer flops.FlopCount
         result.Result verification.Verification verification.Verification.of solver.Problem
         solver.Solution experiment.Experiment plan.SweepPlan plan.TrunkPlan run.Run run.RunTable

@@ -6,7 +6,8 @@ import pytest, torch.nn.functional as F
 from hypothesis import given, strategies as st
 import flops_fit.trainer.calibration
 from flops_fit.result import Result
-from flops_fit.trainer.calibration import Calibration, _searched, calibrate, rate_error
+from flops_fit.trainer.calibration import _searched, calibrate
+from flops_fit.trainer.found_rates import Calibration, rate_error
 from flops_fit.trainer.rate_check import check_rates
 from flops_fit.trainer.rates import best_rate, fit_rates, rate_spread
 from flops_fit.core import find_optimal

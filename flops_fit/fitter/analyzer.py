@@ -231,7 +231,7 @@ class ScalingLawAnalyzer:
         columns=None,    # {"loss": "its name in the table"}: where names are not recognised
         flops_factor=6., # k in C = k·N·D
         baseline_loss=None, # of a model that knows nothing; default: what a column of it says
-        rate_error=0., # of ln loss at the largest run, from learning rates that are not known better
+        rate_error=0., # of ln loss at the largest run: what uncertain learning rates may cost
     ):
         raw = as_table(runs)
         self.table = read_runs(raw, columns, flops_factor)

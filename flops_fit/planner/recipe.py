@@ -186,6 +186,12 @@ def warmup_steps(self:Recipe, num_params, num_tokens, batch_tokens, num_steps):
     if asked is not None: return min(round(asked/batch_tokens), num_steps//4)
     return max(1, min(max(10, round(num_params/batch_tokens)), num_steps//4))
 
+@patch
+def cooldown_steps(self:Recipe, num_steps):
+    "Steps of a run's cooldown."
+    return max(1, round(self.cooldown*_whole(num_steps, "num_steps")))
+
+# %% ../../nbs/planner/03_recipe.ipynb #0378cda4
 @patch(as_prop=True)
 def branches(self:Recipe):
     "Do runs of one size branch off one trunk?"
@@ -204,11 +210,7 @@ def hold_steps(self:Recipe, num_params, batch_tokens):
     N, step = _count(num_params, "num_params"), _count(batch_tokens, "batch_tokens")
     return max(1, round(HOLD*N/step))
 
-@patch
-def cooldown_steps(self:Recipe, num_steps):
-    "Steps of a run's cooldown."
-    return max(1, round(self.cooldown*_whole(num_steps, "num_steps")))
-
+# %% ../../nbs/planner/03_recipe.ipynb #e9579bdd
 @patch
 def lr_factor(self:Recipe, step, num_steps, warmup_steps, hold_steps=1):
     """The rate at `step` (0 is the first) of a run of `num_steps`, as a share of its peak; with

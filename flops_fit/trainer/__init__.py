@@ -2,13 +2,14 @@
 from ..lazy import lazily
 
 __getattr__, __dir__, __all__ = lazily(__name__, {
-    "calibration": "Calibration calibrate rate_error",
+    "calibration": "calibrate",
     "checkpoint": "save_checkpoint load_checkpoint peek",
     "device":
         "PEAKS pick_device device_name peak_flops autocast_for settled compiled "
         "seconds_a_pass",
     "evaluation": "is_out_of_memory free_memory PeakMemory measure evaluate",
     "feed": "in_memory Feed next_samples",
+    "found_rates": "Calibration rate_points rate_error",
     "lease": "BEAT STALE ClaimLost Lease Unclaimed take",
     "loggers": "TensorBoardLogger WandbLogger",
     "orders": "Stop stoppable Orders train_into missing train_order",
