@@ -4,6 +4,8 @@ Nothing is fetched. PythonCorpus reads the running Python's library, the teacher
 computed from their number, and TinyStories and CIFAR-10 lie in ../shared/data.
 """
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -130,8 +132,6 @@ def gpt_python():
 
 def tinystories():
     "The same family on the 2 MiB head of TinyStories, in 1,024 tokens trained on that text"
-    from functools import partial
-
     from flops_fit.examples.gpt import byte_gpt, gpt_loss_fn
     from flops_fit.examples.smalllm import train_tokenizer
     from flops_fit.examples.tinystories import TinyStoriesDataset
@@ -177,3 +177,106 @@ def gru_python():
     corpora = (PythonCorpus(split) for split in ("train", "test"))
     train, held_out = corpora
     return make_task(Recurrent, "width", {}, train, byte_loss, held_out)
+
+
+@dataclass(frozen=True)
+class FamilyOf:
+    "One family, how it is trained, and the sweep that shows its law"
+
+    what: str
+    task: object  # a function that gives the `Task`
+    baseline_loss: float  # L0, of a model that knows nothing
+    sizes: dict  # budget, FLOPs: values of the size parameter
+    batch_tokens: int = 512
+    lr: object = None  # as in `Recipe`
+    weight_decay: float = 0.0
+    flops: object = 6  # as in `plan_sweep`
+
+    @property
+    def recipe(self):
+        from flops_fit.planner.recipe import Recipe
+
+        return Recipe(lr=self.lr, batch_tokens=self.batch_tokens, weight_decay=self.weight_decay)
+
+
+def grid(first, factor, *sizes):
+    "{budget: sizes}, budgets a factor apart"
+    return {float(f"{first * factor**i:.7g}"): list(s) for i, s in enumerate(sizes)}
+
+
+GPT_WIDTHS = ([8, 16, 24, 32], [16, 24, 32, 48], [16, 24, 32, 48, 64], [24, 32, 48, 64, 80])
+MLP_WIDTHS = (
+    [4, 6, 8, 12, 16, 24, 40],
+    [6, 8, 12, 16, 24, 40, 64],
+    [8, 12, 16, 24, 40, 64, 96],
+    [16, 24, 40, 64, 96, 128, 160],
+    [24, 40, 64, 96, 128, 160, 224],
+    [40, 64, 96, 128, 160, 224, 320],
+    [64, 96, 128, 160, 224, 320, 448],
+)
+FAMILIES = {
+    "gpt_python": FamilyOf(
+        "a GPT on Python's source code",
+        gpt_python,
+        float(np.log(256)),
+        grid(3e10, 2, *GPT_WIDTHS, [24, 32, 48, 64, 80])
+        | {2.4e12: [32, 48, 64, 80], 9.6e12: [64, 80, 96]},
+    ),
+    "gpt_tinystories": FamilyOf(
+        "a GPT on TinyStories",
+        tinystories,
+        float(np.log(1024)),
+        grid(7.5e9, 2, [8, 16, 24], [8, 16, 24, 32], *GPT_WIDTHS, [24, 32, 48, 64, 80])
+        | {2.4e12: [48, 72, 96]},
+        lr=0.01,
+        weight_decay=0.1,
+    ),
+    "vit_cifar": FamilyOf(
+        "a vision transformer on CIFAR-10",
+        vit_cifar,
+        float(np.log(10)),
+        {
+            6e9: [4, 8, 12, 16],
+            2e10: [4, 8, 12, 16, 24, 32],
+            6e10: [8, 12, 16, 24, 32, 48],
+            1.8e11: [8, 12, 16, 24, 32, 48, 64],
+            5.4e11: [12, 16, 24, 32, 48, 64],
+            1.62e12: [16, 24, 32, 48],
+        },
+        batch_tokens=32,
+        lr=0.002,
+        flops="exact",
+    ),
+    "mlp_classification": FamilyOf(
+        "classes drawn by a teacher",
+        partial(taught, "classes"),
+        float(np.log(10)),
+        grid(3e8, 10**0.5, *MLP_WIDTHS),
+        batch_tokens=128,
+        lr="calibrate",
+    ),
+    "mlp_regression": FamilyOf(
+        "answers of a teacher, squared error",
+        partial(taught, "answers"),
+        1.09,
+        grid(3e8, 10**0.5, *MLP_WIDTHS),
+        batch_tokens=128,
+        lr="calibrate",
+    ),
+    "gru_python": FamilyOf(
+        "a recurrent network on Python's source code",
+        gru_python,
+        float(np.log(256)),
+        grid(
+            3e9,
+            10**0.5,
+            [6, 8, 12, 16, 24],
+            [8, 12, 16, 24, 32],
+            [12, 16, 24, 32, 48],
+            [16, 24, 32, 48, 64],
+            [24, 32, 48, 64, 96],
+            [32, 48, 64, 96, 128],
+        ),
+        lr="calibrate",
+    ),
+}

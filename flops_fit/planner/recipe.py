@@ -145,7 +145,7 @@ def _value(rule, num_params, num_tokens, what):
                         least=0 if what == "warmup_tokens" else SMALLEST**2, most=LARGEST,
                         fix="make the function give a positive number")
 
-HOLD = 20 # tokens per parameter for which the rate is held where it falls as a power
+HOLD = 5 # tokens per parameter for which the rate is held where it falls as a power
 
 @patch
 def batch_size(self:Recipe, num_params, num_tokens, tokens_per_sample):
@@ -169,9 +169,12 @@ def peak_lr(self:Recipe, num_params, num_tokens, batch_tokens, param_groups=Fals
                             "calibrate(task, compute_budgets, recipe).recipe")
     num_params, num_tokens = _count(num_params, "num_params"), _count(num_tokens, "num_tokens")
     batch_tokens = _count(batch_tokens, "batch_tokens")
-    if self.schedule == "power": num_tokens = HOLD*num_params # where the rate begins to fall
+    falls = self.schedule == "power"
+    if falls: num_tokens = HOLD*num_params # where the rate begins to fall
     asked = _value(self.lr, num_params, num_tokens, "lr")
-    return lr_rule(num_params, batch_tokens, param_groups) if asked is None else float(asked)
+    if asked is not None: return float(asked)
+    above = (20/HOLD)**self.fall if falls else 1. # the rule is that of twenty tokens a parameter
+    return lr_rule(num_params, batch_tokens, param_groups)*above
 
 # %% ../../nbs/planner/03_recipe.ipynb #6928073e
 def _whole(value, what): return check_number(value, what, least=0, whole=True)

@@ -85,20 +85,12 @@ def cost(self:Calibration,
 def warnings_at(self:Calibration,
     num_params, # N
 )->list: # of `FitWarning`
-    "Is the rate at N known too badly, and does a trunk need one that falls?"
-    found, cost = [], self.cost(num_params)
-    if cost > .01:
-        seen = (f"At N = {num_params:,} the best rate is known to a factor of "
-                f"{math.exp(self.spread(num_params)):.1f}, which costs {cost:.1%} of the loss on "
-                "average.")
-        remedy = "Search at larger sizes: raise the smallest budget."
-        found.append(FitWarning("rate_unsure", seen, remedy))
-    if self.suggestion.horizon < -.2 and self.recipe.schedule == "cooldown":
-        seen = (f"The best rate falls as D^{self.suggestion.horizon:.2f}, and a trunk has one rate "
-                "for all its branches.")
-        remedy = 'Let it fall within the trunk: Recipe(lr="calibrate", schedule="power").'
-        found.append(FitWarning("rate_horizon", seen, remedy))
-    return found
+    "Is the rate at N known so badly that it costs more than 1% of the loss?"
+    if (cost := self.cost(num_params)) < .01: return []
+    off = math.exp(self.spread(num_params))
+    seen = (f"At N = {num_params:,.0f} the best rate is known to a factor of {off:.1f}, which "
+            f"costs {cost:.1%} of the loss on average.")
+    return [FitWarning("rate_unsure", seen, "Search at larger sizes: raise the smallest budget.")]
 
 # %% ../../nbs/trainer/11c_found_rates.ipynb #41f29549
 def _listed(v):
@@ -112,6 +104,7 @@ def plot(self:Calibration,
 ): # the two Axes
     "Loss against rate for each size, and the best rates with the lines that are carried on."
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
     if axes is None: _, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
     elif [isinstance(a, plt.Axes) for a in _listed(axes)] != [True, True]:
         refuse("axes", "two matplotlib Axes, or None for new ones", axes)
@@ -122,8 +115,13 @@ def plot(self:Calibration,
 
     self._plot_suggestion(right)
     left.set(xscale="log", xlabel="learning rate", ylabel="held-out loss")
+    left.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left.xaxis.set_major_formatter("{x:g}")
+    left.minorticks_off()
+    low, high = left.get_ylim()
+    left.set_ylim(low, high + .4*(high - low)) # room for the legend
     right.set(xscale="log", yscale="log", xlabel="N, parameters", ylabel="best rate")
-    for ax in axes: ax.legend(frameon=False, fontsize=8)
+    for ax in axes: ax.legend(fontsize=8, framealpha=.8, edgecolor="none")
     return axes
 
 # %% ../../nbs/trainer/11c_found_rates.ipynb #edf02002

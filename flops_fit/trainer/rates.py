@@ -81,7 +81,7 @@ def best_rate(
     return parabola.best, edge
 
 # %% ../../nbs/trainer/11b_rates.ipynb #96800753
-_EXPECTED = -.1, .15 # of the power of D at one N, and its spread
+_EXPECTED = -.2, .15 # of the power of D at one N, and its spread
 
 def _checked_best(best):
     "Rows (N, D, rate); D is nan throughout where the horizons were not looked at."
