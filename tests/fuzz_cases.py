@@ -325,6 +325,12 @@ def _fitter():
         weight=6,
     )
     good(
+        "curves.isoflop_minima",
+        u.isoflop_minima,
+        lambda: columns(budgets=runs().flops.to_numpy()),
+        weight=2,
+    )
+    good(
         "curves.fit_envelope",
         u.fit_envelope,
         lambda: dict(

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "coupled":
         "PRIORS ABOUT_RUNS near_optimal_weights lowest_loss solved_terms noise_warnings "
         "left_over lack_of_fit fit_coupled check_coupled raised_on",
-    "curves": "IsoFlopFit fit_isoflop EnvelopeFit fit_envelope",
+    "curves": "IsoFlopFit line_of_sizes fit_isoflop isoflop_minima EnvelopeFit fit_envelope",
     "diagnostics": "design_warnings grid_edges diagnose next_step",
     "forms":
         "SOFTNESS REPEATS columns_of stack_slopes chinchilla_loss chinchilla_starts "

@@ -9,7 +9,7 @@ __all__ = ['parabola_bias', 'disagreements']
 import numpy as np, pandas as pd
 from ..errors import (LARGEST, SMALLEST, FitError, FitWarning, check_kind, check_number,
                               check_numbers)
-from .curves import fit_isoflop
+from .curves import isoflop_minima, line_of_sizes
 from .select import check_budget, check_fit
 from ..text import between, flop, human
 
@@ -31,8 +31,8 @@ def parabola_bias(
                             error=FitError)
     D = budgets/check_fit(fit).k/N
     try:
-        curves = fit_isoflop(N, D, fit.predict(N, D), budgets, degree=degree, flops_factor=fit.k)
-        return float(np.log(curves.n_opt.predict(C)/fit.optimum(C)["optimal_params"]))
+        minima, _ = isoflop_minima(N, D, fit.predict(N, D), budgets, degree, fit.k)
+        return float(np.log(line_of_sizes(minima).predict(C)/fit.optimum(C)["optimal_params"]))
     except FitError: return np.nan
 
 # %% ../../nbs/fitter/10d_agreement.ipynb #262f57a4

@@ -108,7 +108,7 @@ def _freed(fit, sd, starts):
     for wide, what, q in ((free_E, "E", 1), (free_all, "every parameter", 4)): # q priors set free
         if (wide == sd).all(): continue
         too_much = q*fdtri(q, max(n - 6, 1), .9973)
-        near = posterior_mode(fit, wide, np.r_[fit.phi[None], starts[:1]], fit.residuals, rounds=1)
+        near = posterior_mode(fit, wide, fit.phi[None], fit.residuals, rounds=1)
         if _gain(fit, near) < too_much/3: continue # as for most runs, at a fifth of the time
 
         freer = posterior_mode(fit, wide, np.r_[fit.phi[None], starts], fit.residuals)
