@@ -4,7 +4,9 @@ what the ceiling costs on published runs of text.
     python benchmarks/ceiling.py        (writes benchmarks/results/ceiling.csv and .md, and every
     held-out run of every set in held_out_runs.csv, for the page how_true_is_it)
 
-The sweeps lie in benchmarks/results: made with flops_fit on two cores, one seed each. Judged as in
+The sweeps lie in benchmarks/results/own: made by own_truth.py on two cores, one seed each. `ours`
+is the law that an analysis answers with: the bounded one, unless the coupled one fits clearly
+better. Judged as in
 held_out.py: runs above Cmax/h whose N lies within a factor of 4 of the optimum. Two h that leave
 the same runs count once. L0 of a published set is ln of its vocabulary; Llama's losses are
 normalised, so there the coupled law answers.
@@ -21,21 +23,15 @@ import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
+from families import FAMILIES
 from held_out import flops_factor, groups_of, markdown, pooled, predictions, scores, split
 from published import baseline_loss, sets
 
-from flops_fit.fitter.ceiling import fit_bounded
+from flops_fit.fitter.ceiling import ceiling_suits, fit_bounded
 from flops_fit.fitter.parametric import fit_parametric
 from flops_fit.fitter.table import read_runs
 
-OWN = {  # table -> what it is, L0
-    "gpt_python": ("a GPT on Python's source code", np.log(256)),
-    "mlp_classification": ("classes drawn by a teacher", np.log(10)),
-    "mlp_regression": ("answers of a teacher, squared error", 1.09),
-    "tinystories_1024": ("a GPT on TinyStories", np.log(1024)),
-    "vit_cifar": ("a vision transformer on CIFAR-10", np.log(10)),
-}
-LAWS = ("chinchilla", "coupled", "bounded")
+LAWS = ("chinchilla", "coupled", "bounded", "ours")
 
 
 def fits(runs, low, L0):
@@ -47,7 +43,8 @@ def fits(runs, low, L0):
         for law in ("chinchilla", "coupled")
     }
     out["bounded"] = out["coupled"] if L0 is None else fit_bounded(out["coupled"], L0)
-    return out
+    suits = L0 is not None and ceiling_suits(out["bounded"], out["coupled"])
+    return out | dict(ours=out["bounded" if suits else "coupled"])
 
 
 def judged(name, source, runs, h, L0):
@@ -68,9 +65,9 @@ def judged(name, source, runs, h, L0):
 
 def own():
     "Our own sweeps: name, source, runs, the h to try, L0"
-    for name, (_, L0) in OWN.items():
-        runs = read_runs(pd.read_csv(HERE / "results" / f"{name}.csv"))
-        yield name, name, runs, (2, 3, 4, 5, 8, 10, 20, 30), L0
+    for name, family in FAMILIES.items():
+        runs = read_runs(pd.read_csv(HERE / "results" / "own" / f"{name}.csv"))
+        yield name, name, runs, (2, 3, 4, 5, 8, 10, 20, 30), family.baseline_loss
 
 
 def published():
@@ -102,9 +99,8 @@ def by_sweep(df):
 
 
 def for_pictures(shown):
-    """The held-out runs by Chinchilla's form and by our law, which is the bounded one, or where L0
-    is not known the coupled. `largest` is the largest budget fitted"""
-    shown = shown[shown.law != "coupled"].replace({"law": {"bounded": "ours"}})
+    "The held-out runs by Chinchilla's form and by ours; `largest` is the largest budget fitted"
+    shown = shown[shown.law.isin(["chinchilla", "ours"])]
     columns = "source set law h largest N D C measured predicted lower upper".split()
     return shown[columns]
 

@@ -264,6 +264,7 @@ def picture():
 def _fitter():
     from flops_fit.fitter.ceiling import fit_bounded
     from flops_fit.fitter import (
+        ceiling,
         curves as u,
         lawfit,
         laws,
@@ -452,6 +453,13 @@ def _fitter():
     )
     good("repeats.fit_repeats", r.fit_repeats, lambda: dict(coupled=coupled(), unique_tokens=1e9))
     good("ceiling.fit_bounded", fit_bounded, lambda: dict(coupled=coupled(), baseline_loss=10.8))
+    for f in ceiling.ceiling_evidence, ceiling.ceiling_suits:
+        good(
+            f"ceiling.{f.__name__}",
+            f,
+            lambda: dict(bounded=fit_bounded(coupled(), 10.8), coupled=coupled()),
+            weight=0.5,
+        )
 
 
 def power_predict(x, interval=False, level=0.95):

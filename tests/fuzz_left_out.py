@@ -6,6 +6,7 @@ WHY = {
     "takes nothing": "run.utc_now recipe.Recipe.branches recipe.Recipe.fall",
     "rows that a Calibration holds": "found_rates.rate_points",
     "the second half of fit_isoflop, which is called": "curves.line_of_sizes",
+    "called by ceiling_evidence": "ceiling.check_bounded",
     "the second half of check, which is called": "run.Run.agree",
     "commands and whole sweeps: they take parsed arguments, and tests/test_cli.py calls them with "
     "bad ones": """

@@ -4,7 +4,7 @@ where it answers."""
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from flops_fit.fitter.analyzer import ScalingLawAnalyzer
-from flops_fit.fitter.ceiling import fit_bounded
+from flops_fit.fitter.ceiling import ceiling_evidence, ceiling_suits, fit_bounded
 from flops_fit.fitter.laws import BOUNDED, BOUNDED_REPEATS, COUPLED
 from flops_fit.errors import FitError
 from flops_fit.fitter.parametric import fit_parametric
@@ -116,3 +116,46 @@ def test_on_our_own_sweeps_it_predicts_the_held_out_top_best(table, L0):
     assert by_argument.predict(1e13) == analysis.predict(1e13)
     with pytest.raises(FitError, match="baseline_loss"):
         Result.from_runs(runs, baseline_loss=-1)
+
+
+def made(law, seed, n=6, **truth):
+    "Coupled and bounded fit to losses of a law, near a ceiling of 6"
+    rng = np.random.default_rng(seed)
+    C = np.repeat(np.geomspace(3e9, 8e10, 5), n)
+    N = np.sqrt(C / 6 / 20) * np.tile(np.geomspace(0.25, 4, n), 5)
+    loss = law(N, C / 6 / N, **truth) * np.exp(rng.normal(0, 0.004, len(N)))
+    coupled = fit_parametric(N, C / 6 / N, loss, law="coupled", compute=C)
+    return coupled, fit_bounded(coupled, 6.0)
+
+
+def test_the_runs_say_whether_there_is_a_ceiling():
+    """Under one, the evidence is for it; where losses come down from far above it as powers do,
+    it is against. Never twice for the wrong law in ten."""
+    under = dict(E=0.9, A=9.0, B=14.0, alpha=0.32, beta=0.33, g=0.5, L0=6.0)
+    free = dict(E=0.9, A=60.0, B=200.0, alpha=0.32, beta=0.33, g=0.5)
+    with_one = [ceiling_suits(b, c) for c, b in (made(BOUNDED, s, **under) for s in range(10))]
+    without = [ceiling_evidence(b, c) for c, b in (made(COUPLED, s, **free) for s in range(10))]
+    assert sum(with_one) >= 9
+    assert sum(e < 2 for e in without) >= 9  # nothing speaks clearly for it
+
+    coupled, bounded = made(BOUNDED, 0, **under)
+    for wrong in coupled, None:
+        with pytest.raises(FitError, match="ceiling"):
+            ceiling_evidence(wrong, coupled)
+
+
+def test_where_losses_do_not_bend_under_it_the_coupled_law_answers():
+    """The table of benchmarks/results/own/mlp_classification.csv up to a tenth of its largest
+    budget: classes drawn by a teacher, whose shares are learned at once."""
+    own = pd.read_csv(root / "benchmarks" / "results" / "own" / "mlp_classification.csv")
+    low = own[own.flops < 0.11 * own.flops.max()].drop(columns="baseline_loss")
+    top = own[own.flops > 0.11 * own.flops.max()]
+    a = ScalingLawAnalyzer(low, baseline_loss=float(np.log(10))).analyze()
+    assert a.law is a.coupled and a.bounded is not None
+    assert "no_ceiling" in {w.code for w in a.warnings}
+    assert {"coupled", "bounded"} < set(a.approaches().index)
+    off = {
+        name: np.log(top.loss / fit.predict(top.num_params, top.num_tokens)).abs().mean()
+        for name, fit in (("coupled", a.coupled), ("bounded", a.bounded))
+    }
+    assert off["coupled"] < off["bounded"]

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from fastcore.basics import patch
 from ..errors import FitError, FitWarning, as_number, check_number
-from .ceiling import fit_bounded
+from .ceiling import baseline_of, ceiling_suits, fit_bounded
 from .curves import fit_envelope, fit_isoflop
 from .diagnostics import diagnose
 from .lawfit import LawFit
@@ -105,14 +105,22 @@ def _laws(runs, k):
         law = fits["law"]
         found = _Found(fits | dict(held_out=held_out_at_top(law)), [*law.warnings])
     if found.fits["law"] is found.fits.get("repeats"): why_plain = []
-    return replace(found, skipped=bounded.skipped, warnings=why_plain + found.warnings)
+    about = bounded.warnings if found.fits["law"] is coupled else []
+    return replace(found, skipped=bounded.skipped, warnings=about + why_plain + found.warnings)
 
 def _bounded(runs, coupled):
     "The law under the loss of a model that knows nothing, where the runs say what that is"
     if "baseline_loss" not in runs or not (L0 := runs.baseline_loss.dropna()).size: return _Found()
     try: fit = fit_bounded(coupled, float(L0.median()))
     except FitError as e: return _Found(skipped=dict(bounded=str(e)))
-    return _Found(dict(law=fit, bounded=fit))
+    if ceiling_suits(fit, coupled): return _Found(dict(law=fit, bounded=fit))
+
+    here, there = (scale(f.residuals, f.data["weights"]) for f in (coupled, fit))
+    message = ("The losses do not bend under that of a model that knows nothing, "
+               f"{baseline_of(fit):.4g}: they scatter {here:.2%} around the coupled law and "
+               f"{there:.2%} around the bounded one. So the coupled law answers.")
+    remedy = "See both in analysis.approaches(); smaller runs would show a ceiling."
+    return _Found(dict(bounded=fit), [FitWarning("no_ceiling", message, remedy)])
 
 def _with_repeats(runs, fits):
     "The fits, with the law that discounts repeats, and the choice between the two"

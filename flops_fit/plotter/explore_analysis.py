@@ -12,7 +12,7 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from ..errors import FitError, check_kind
 from ..fitter.report import ScalingAnalysis
-from ..fitter.ceiling import baseline_of
+from ..fitter.ceiling import baseline_of, ceiling_suits
 from ..fitter.curves import fit_envelope, fit_isoflop
 from ..fitter.laws import CHINCHILLA, LAWS
 from ..fitter.parametric import fit_parametric
@@ -77,7 +77,8 @@ def _first_law(self:AnalysisExplorer):
     "The form shown first: the one that answers where all tokens are new"
     a = self.analysis
     if a.law is None or a.law.law is CHINCHILLA: return "chinchilla"
-    return "coupled" if a.bounded is None else "bounded"
+    suits = a.bounded is not None and ceiling_suits(a.bounded, a.coupled)
+    return "bounded" if suits else "coupled"
 
 # %% ../../nbs/plotter/03b_explore_analysis.ipynb #b50b7bac
 _DELTAS = (1e-4, 3e-4, 1e-3, 3e-3, .01, .03, .1)
