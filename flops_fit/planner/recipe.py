@@ -39,7 +39,8 @@ def lr_rule(
 # %% ../../nbs/planner/03_recipe.ipynb #9d2d11d6
 @dataclass(frozen=True)
 class PowerRate:
-    "A learning rate as powers of N and D: `rate`·(N/1e6)^`exponent`·(D/2e7)^`horizon`."
+    """A learning rate as powers of N and D: `rate`·(N/1e6)^`exponent`·(D/2e7)^`horizon`, D being
+    20 N at least: shorter runs get no higher rate."""
     rate: float # at a million parameters and twenty tokens each
     exponent: float # of N, at one D
     horizon: float = 0. # of D, at one N
@@ -54,7 +55,7 @@ class PowerRate:
         num_tokens=None, # D; default: 20 N
     ):
         N = _count(num_params, "num_params")
-        D = 20*N if num_tokens is None else _count(num_tokens, "num_tokens")
+        D = 20*N if num_tokens is None else max(20*N, _count(num_tokens, "num_tokens"))
         rate = self.rate*(N/1e6)**self.exponent*(D/2e7)**self.horizon
         return check_number(rate, f"{self!r} at N = {N:.3g}, D = {D:.3g}", above=0, most=LARGEST,
                             fix="ask nearer to the sizes that were searched")
@@ -145,7 +146,7 @@ def _value(rule, num_params, num_tokens, what):
                         least=0 if what == "warmup_tokens" else SMALLEST**2, most=LARGEST,
                         fix="make the function give a positive number")
 
-HOLD = 5 # tokens per parameter for which the rate is held where it falls as a power
+HOLD = 20 # tokens per parameter for which the rate is held where it falls as a power
 
 @patch
 def batch_size(self:Recipe, num_params, num_tokens, tokens_per_sample):
@@ -169,12 +170,9 @@ def peak_lr(self:Recipe, num_params, num_tokens, batch_tokens, param_groups=Fals
                             "calibrate(task, compute_budgets, recipe).recipe")
     num_params, num_tokens = _count(num_params, "num_params"), _count(num_tokens, "num_tokens")
     batch_tokens = _count(batch_tokens, "batch_tokens")
-    falls = self.schedule == "power"
-    if falls: num_tokens = HOLD*num_params # where the rate begins to fall
+    if self.schedule == "power": num_tokens = HOLD*num_params # where the rate begins to fall
     asked = _value(self.lr, num_params, num_tokens, "lr")
-    if asked is not None: return float(asked)
-    above = (20/HOLD)**self.fall if falls else 1. # the rule is that of twenty tokens a parameter
-    return lr_rule(num_params, batch_tokens, param_groups)*above
+    return lr_rule(num_params, batch_tokens, param_groups) if asked is None else float(asked)
 
 # %% ../../nbs/planner/03_recipe.ipynb #6928073e
 def _whole(value, what): return check_number(value, what, least=0, whole=True)

@@ -81,7 +81,7 @@ def best_rate(
     return parabola.best, edge
 
 # %% ../../nbs/trainer/11b_rates.ipynb #96800753
-_EXPECTED = -.2, .15 # of the power of D at one N, and its spread
+_EXPECTED = -.25, .1 # of the power of D at one N, and its spread
 
 def _checked_best(best):
     "Rows (N, D, rate); D is nan throughout where the horizons were not looked at."
@@ -110,7 +110,7 @@ def fit_rates(
     best:list, # of (N, best rate), or of (N, D, best rate)
     exponent:float=-1/3, # expected, of N at one number of tokens per parameter
     sd:float=.2, # of the expectation
-    noise:float=.2, # of ln rate
+    noise:float=.3, # of ln rate
 )->PowerRate: # whose horizon is 0 where no D is given
     "Power law through the best rates, by least squares with priors on the exponents."
     best, checks = _checked_best(best), dict(least=1e-6, most=1e6)
@@ -126,7 +126,7 @@ def rate_spread(
     num_params:float, # N
     num_tokens:float=None, # D; default: 20 N
     sd:float=.2, # as in `fit_rates`
-    noise:float=.2, # likewise
+    noise:float=.3, # likewise
 )->float:
     "Standard error of ln rate at N and D, as `fit_rates` gives it."
     import numpy as np
