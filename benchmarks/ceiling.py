@@ -66,7 +66,10 @@ def judged(name, source, runs, h, L0):
 def own():
     "Our own sweeps: name, source, runs, the h to try, L0"
     for name, family in FAMILIES.items():
-        runs = read_runs(pd.read_csv(HERE / "results" / "own" / f"{name}.csv"))
+        table = HERE / "results" / "own" / f"{name}.csv"
+        if not table.exists():
+            continue
+        runs = read_runs(pd.read_csv(table))
         yield name, name, runs, (2, 3, 4, 5, 8, 10, 20, 30), family.baseline_loss
 
 

@@ -130,7 +130,7 @@ def _usable(minima, weighted):
     if len(use) < 2:
         raise FitError(f"budgets: expected at least 2 with a valley to fit power laws through, "
                        f"got {len(minima)}. Add sizes and budgets.")
-    C, typical, se = use.compute_budget, use.log_se.median(), None
+    typical, se = use.log_se.median(), None
     # a valley's own error, and at least half the typical one: a parabola through 3 points has none
     if weighted and typical > 1e-9: se = use.log_se.fillna(typical).clip(lower=typical/2)
     return use, dict(y_se=se, objective="huber" if weighted else "log")
