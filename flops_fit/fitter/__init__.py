@@ -5,7 +5,9 @@ __getattr__, __dir__, __all__ = lazily(__name__, {
     "agreement": "parabola_bias disagreements",
     "analyzer": "ScalingLawAnalyzer",
     "answers": "LawFit",
-    "ceiling": "CEILING_PRIORS baseline_of fit_bounded",
+    "ceiling":
+        "CEILING_PRIORS baseline_of fit_bounded ceiling_evidence ceiling_suits "
+        "check_bounded",
     "coupled":
         "PRIORS ABOUT_RUNS near_optimal_weights lowest_loss solved_terms noise_warnings "
         "left_over lack_of_fit fit_coupled check_coupled raised_on",
