@@ -66,7 +66,8 @@ class Trunk:
         self.micro = recipe.micro_batch or e.batch_size # samples at once
         self.opt = make_optimizer(self.model, e.lr, recipe, device)
         self.peaks = [g["lr"] for g in self.opt.param_groups]
-        self.hold = recipe.hold_steps(e.num_params, e.tokens_per_step)
+        falls = recipe.schedule == "power"
+        self.hold = recipe.hold_steps(e.num_params, e.tokens_per_step) if falls else 1
         self.params = [p for p in self.model.parameters() if p.requires_grad]
 
         self.feed = Feed(task.train, e.batch_size, e.seed, device, recipe.workers)
