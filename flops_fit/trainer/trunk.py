@@ -66,8 +66,7 @@ class Trunk:
         self.micro = recipe.micro_batch or e.batch_size # samples at once
         self.opt = make_optimizer(self.model, e.lr, recipe, device)
         self.peaks = [g["lr"] for g in self.opt.param_groups]
-        falls = recipe.schedule == "power"
-        self.hold = recipe.hold_steps(e.num_params, e.tokens_per_step) if falls else 1
+        self.hold = _held(e, recipe)
         self.params = [p for p in self.model.parameters() if p.requires_grad]
 
         self.feed = Feed(task.train, e.batch_size, e.seed, device, recipe.workers)
@@ -128,6 +127,11 @@ def _parts(self:Trunk, x, y):
     if not y.is_floating_point() and y.ndim > 1: # one wait for the device, not one a part
         counts = torch.stack([(p != -100).sum() for p in ys]).tolist()
     return sum(self._part(xp, yp, n/sum(counts)) for xp, yp, n in zip(xs, ys, counts) if n)
+
+def _held(e, recipe):
+    "Steps after which the rate of a run falls, where it does."
+    if recipe.schedule != "power": return 1
+    return recipe.hold_steps(e.num_params, e.tokens_per_step)
 
 def _baseline(loss):
     "The loss of the first batch as a number; None where no law can be fitted to it."
