@@ -21,6 +21,8 @@ import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
+from held_out import markdown
+
 RESULTS = HERE / "results"
 POWERS = (0.0, 0.3, 0.5)
 LENGTHS = (1, 4, 16)  # of the shortest run
@@ -79,7 +81,7 @@ def train(done):
 
 
 def summed_up(table):
-    "A row a family, width and power: best rates and losses, and what one trunk gets"
+    "A row a family, width and power: the best rates, and what one trunk gets"
     from flops_fit.trainer.rates import Parabola
 
     rows = []
@@ -87,13 +89,11 @@ def summed_up(table):
         by = g.pivot(index="lr", columns="num_tokens", values="loss").sort_index()
         found = [Parabola.around(by[d].to_dict()) for d in by]
         rates = [p.best if p and p.best else by[d].idxmin() for p, d in zip(found, by)]
-        lows = [p(r) if p else by[d].min() for p, r, d in zip(found, rates, by)]
         fall = math.log(rates[-1] / rates[0]) / math.log(by.columns[-1] / by.columns[0])
         one = by.loc[np.log(by).mean(axis=1).idxmin()]
-        lost = float(np.log(one / lows).mean())
         bends = [p.curvature for p in found if p]
-        what = dict(family=name, width=width, power=power, rates=rates, fall=fall, lows=lows)
-        rows.append(what | dict(lr=one.name, one=[*one], lost=lost, bend=float(np.median(bends))))
+        what = dict(family=name, width=width, power=power, rates=rates, fall=fall)
+        rows.append(what | dict(lr=one.name, one=[*one], bend=float(np.median(bends))))
     out = pd.DataFrame(rows)
     constant = out[out.power == 0].set_index(["family", "width"]).one
     gains = [np.log(constant[f, w]).mean() - np.log(o).mean() for f, w, o in
@@ -103,26 +103,20 @@ def summed_up(table):
 
 def write(table):
     rows = summed_up(table)
-    listed = lambda xs, form: ", ".join(form.format(x) for x in xs)
-    lines = [
-        "# Rates and horizons",
-        "",
+    for name, form in (("rates", "{:.4f}"), ("one", "{:.3f}")):
+        rows[name] = [", ".join(map(form.format, found)) for found in rows[name]]
+    names = dict(rates="best peak rates", bend="bend of ln loss", one="one trunk")
+    shown = rows[["family", "width", "power", "rates", "fall", "bend", "one", "gain"]]
+    table = markdown(shown.rename(columns=names).set_index("family"))
+    (RESULTS / "horizon.md").write_text(
+        "# Rates and horizons\n\n"
         "Held-out losses on trunks with branches at 1, 4 and 16 times the shortest run, at five "
         "rates each. Power 0 is a constant rate; else the rate is held until the shortest run "
         "ends and falls as that power of the tokens. *Fall* is the power of D by which the best "
         "peak falls; *one trunk* the losses at the one rate that is best for all three lengths; "
-        "*gain* how much lower they are than a constant rate's, on average. Made by "
-        "`benchmarks/horizon.py`.",
-        "",
-        "| family | width | power | best peak rates | fall | bend of ln loss | one trunk | gain |",
-        "| --- | ---: | ---: | --- | ---: | ---: | --- | ---: |",
-    ]
-    for r in rows.itertuples():
-        lines.append(
-            f"| {r.family} | {r.width} | {r.power:g} | {listed(r.rates, '{:.4f}')} | {r.fall:.2f} "
-            f"| {r.bend:.2f} | {listed(r.one, '{:.3f}')} | {r.gain:+.2%} |"
-        )
-    (RESULTS / "horizon.md").write_text("\n".join(lines) + "\n")
+        "*gain* how much lower they are than a constant rate's, in ln loss, on average. Made by "
+        f"`benchmarks/horizon.py`.\n\n{table}\n"
+    )
 
 
 if __name__ == "__main__":

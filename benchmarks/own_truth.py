@@ -6,7 +6,7 @@
 
 Tables lie in benchmarks/results, a row a run; what a table has is not made again, so a sweep that
 was stopped goes on. A sweep of a GPT to 1e13 FLOPs takes hours on two cores, one of the small
-networks minutes. What the laws make of them, `ceiling.py` says. Writes own_truth.md with --rates.
+networks minutes. What the laws make of them, `ceiling.py` says. --rates writes own/rates.md.
 """
 
 import os
@@ -25,6 +25,7 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 from families import FAMILIES
+from held_out import markdown
 
 from flops_fit.planner.recipe import Recipe
 from flops_fit.planner.sweep_design import plan_sweep
@@ -96,72 +97,65 @@ def check(name):
     with tempfile.TemporaryDirectory() as d:
         runs = TrainingRunner(output_dir=d, progress=False).run_sweep(plan, task)
     for r in runs:
-        at = kept[(kept.num_params == r.num_params) & np.isclose(kept.compute_budget,
-                  r.compute_budget, rtol=1e-3)]  # fmt: skip
-        before = at.loss.iloc[0] if len(at) else math.nan
-        off = math.log(r.final_loss / before)
-        print(f"{name}: N = {r.num_params:,}: {r.final_loss:.4f}, kept {before:.4f}, {off:+.2%}")
+        near = np.isclose(kept.compute_budget, r.compute_budget, rtol=1e-3)
+        for before in kept.loss[near & (kept.num_params == r.num_params)]:
+            off = math.log(r.final_loss / before)
+            print(
+                f"{name}: N = {r.num_params:,}: {r.final_loss:.4f}, kept {before:.4f}, {off:+.2%}"
+            )
 
 
 def rates(names):
-    "What a search for rates says beside the rule, at the smallest budget's optimum and at 1,000 C"
+    "What a search for rates says beside the sweep's own, at the largest N that was searched"
     rows = []
     for name in names:
         family, task = FAMILIES[name], FAMILIES[name].task()
-        rule, asked = (
-            Recipe(batch_tokens=family.batch_tokens),
-            replace(family.recipe, lr="calibrate"),
-        )
+        asked = replace(family.recipe, lr="calibrate")
         found = calibrate(task, list(family.sizes), asked, FOLDER / name, flops=family.flops)
-        owns = callable(
-            getattr(task.build(list(family.sizes.values())[0][0], "meta"), "param_groups", None)
-        )
-        b = max(found.best, key=lambda b: (b["num_params"], -b["num_tokens"]))
-        N, D = b["num_params"], b["num_tokens"]
-        fixed = (
-            family.lr
-            if isinstance(family.lr, float)
-            else rule.peak_lr(N, D, family.batch_tokens, owns)
-        )
-        off = math.log(fixed / found.suggestion(N, D))
+        at = max(found.best, key=lambda b: (b["num_params"], -b["num_tokens"]))
+        N, D, searched = at["num_params"], at["num_tokens"], found.suggestion
+        scaled = callable(getattr(task.build(at["size"], "meta"), "param_groups", None))
+        fixed = Recipe() if family.lr == "calibrate" else family.recipe
+        used = fixed.peak_lr(N, D, family.batch_tokens, scaled)
         bend = 2 * found.cost(N, D) / found.spread(N, D) ** 2
         rows.append(
-            dict(family=name, N=N, D=D, rule=fixed, searched=found.suggestion(N, D),
-                 exponent=found.suggestion.exponent, horizon=found.suggestion.horizon,
-                 cost=bend * off**2 / 2, cost_beyond=found.cost(30 * N, 30 * D))
-        )  # fmt: skip
-        print(rows[-1])
-    return pd.DataFrame(rows)
+            {
+                "family": name,
+                "N": N,
+                "D": D,
+                "rule": used,
+                "searched": searched(N, D),
+                "rule costs": bend * math.log(used / searched(N, D)) ** 2 / 2,
+                "power of N": searched.exponent,
+                "power of D": searched.horizon,
+                "costs at 30 N": found.cost(30 * N, 30 * D),
+            }
+        )
+    return pd.DataFrame(rows).set_index("family")
 
 
 def write_rates(table):
-    lines = [
-        "# Searched rates beside those that the sweeps used",
-        "",
-        "Rates by `calibrate` at the smallest budget of each family, at the largest N that was "
-        "searched; what the sweep's own rate costs there by the bend of the losses in ln rate, in "
-        "ln loss; the powers of N and D; and what the searched rate costs on average at 30 N and "
-        "30 D, because it is not known better. Made by `benchmarks/own_truth.py --rates`.",
-        "",
-        "| family | N | D | the sweep's | searched | costs | N^ | D^ | costs at 30 N |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for r in table.itertuples():
-        lines.append(
-            f"| {r.family} | {r.N:,} | {r.D:,} | {r.rule:.4f} | {r.searched:.4f} | {r.cost:.2%} "
-            f"| {r.exponent:.2f} | {r.horizon:.2f} | {r.cost_beyond:.2%} |"
-        )
-    (RESULTS / "own_truth.md").write_text("\n".join(lines) + "\n")
+    (RESULTS / "rates.md").write_text(
+        "# Searched rates beside the rule's\n\n"
+        "At the smallest budget of each family, by `calibrate`. *Rule* is the rate that the sweep "
+        "used, or where that was searched for, the rule's; what it costs, in ln loss, follows from "
+        "the bend of the losses. The last column is what the searched rate costs on average "
+        "further out, because it is not known better. Made by `benchmarks/own_truth.py --rates`."
+        f"\n\n{markdown(table)}\n"
+    )
 
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("names", nargs="*", default=[*FAMILIES], choices=[[], *FAMILIES])
+    p.add_argument("names", nargs="*", metavar="name", help=", ".join(FAMILIES))
     p.add_argument("--check", action="store_true", help="make the cheapest runs again and compare")
     p.add_argument("--rates", action="store_true", help="search for rates and compare")
     p.add_argument("--workers", type=int, help="processes; default: one a core or GPU")
     args = p.parse_args()
+    names = args.names or [*FAMILIES]
+    if unknown := {*names} - {*FAMILIES}:
+        p.error(f"no family is called {', '.join(unknown)}: there are {', '.join(FAMILIES)}")
     if args.rates:
-        write_rates(rates(args.names))
-    for name in [] if args.rates else args.names:
+        write_rates(rates(names))
+    for name in [] if args.rates else names:
         check(name) if args.check else make(name, args.workers)

@@ -43,7 +43,8 @@ def contents(folder, pattern):
 
 def test_modules_are_exactly_what_the_notebooks_export(copy):
     before = contents(copy / "flops_fit", "*.py")
-    subprocess.run([BIN / "nbdev_export"], cwd=copy, check=True, capture_output=True)
+    for command in ([BIN / "nbdev_export"], [BIN / "python", "tools/wings.py"]):
+        subprocess.run(command, cwd=copy, check=True, capture_output=True)
     after = contents(copy / "flops_fit", "*.py")
     assert set(before) == set(after)
     assert [k for k in before if before[k] != after[k]] == []

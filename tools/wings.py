@@ -1,12 +1,12 @@
-"""The `__init__` of each wing, which hands on the public names of its modules: `python
-tools/wings.py` writes them.
+"""What nbdev leaves to be done after an export: `python tools/wings.py` does it.
 
-The names are read from the modules without importing them; `python tools/wings.py --check` says
-what is not as it would
-be written, and ends with 1."""
+The `__init__` of each wing hands on the public names of its modules, which are read without
+importing them; and `__all__`, which nbdev writes in lines of 120 characters, is wrapped at 100.
+`python tools/wings.py --check` says what is not as it would be written, and ends with 1."""
 
 import argparse
 import ast
+import re
 import textwrap
 from pathlib import Path
 
@@ -63,13 +63,26 @@ def init(wing):
     return "\n".join([*lines, "})", ""]).replace(": \n", ":\n")
 
 
+def narrow(text):
+    "A module whose `__all__` keeps to 100 characters a line"
+
+    def wrapped(found):
+        names = " ".join(found[1].split())
+        return "__all__ = [" + textwrap.fill(names, 88).replace("\n", "\n" + " " * 11) + "]"
+
+    return re.sub(r"^__all__ = \[([^]]*)\]", wrapped, text, count=1, flags=re.M)
+
+
 def main(check=False):
+    wanted = {ROOT / "flops_fit" / wing / "__init__.py": init(wing) for wing in WINGS}
+    for path in (ROOT / "flops_fit").rglob("[a-z]*.py"):
+        wanted[path] = narrow(path.read_text(encoding="utf-8"))
+
     wrong = []
-    for wing in WINGS:
-        path = ROOT / "flops_fit" / wing / "__init__.py"
-        text = init(wing)
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            wrong.append(path)
+    for path, text in wanted.items():
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        wrong.append(path)
         if not check:
             path.write_text(text, encoding="utf-8")
     return wrong if check else []

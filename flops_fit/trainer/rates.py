@@ -92,9 +92,9 @@ def _checked_best(best):
     return [(n, *d, rate) if d else (n, math.nan, rate) for n, *d, rate in rows]
 
 def _along(num_params, num_tokens):
-    "(1, u, v), the columns of the least squares."
-    u = math.log(num_params/1e6)
-    return 1., u, 0. if math.isnan(num_tokens) else math.log(num_tokens/num_params/20)
+    "(1, u, v), the columns of the least squares; v is 0 below twenty tokens, as in `PowerRate`."
+    v = 0. if math.isnan(num_tokens) else math.log(max(1., num_tokens/num_params/20))
+    return 1., math.log(num_params/1e6), v
 
 def _solved(best, exponent, sd, noise):
     "(a, e, h) and their covariance."
